@@ -1,0 +1,69 @@
+"""`coach index` and `coach search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from coach.cli.common import console, progress, settings
+from coach.errors import UsageError
+
+
+def index(
+    notes: list[Path] = typer.Option(
+        [], "--notes", "-n", help="A folder or file of your own notes; remembered."
+    ),
+    drop: list[Path] = typer.Option([], "--drop", help="Forget a folder given earlier."),
+    rebuild: bool = typer.Option(
+        False, "--rebuild", help="Start from nothing, e.g. after changing the embedder."
+    ),
+) -> None:
+    """Build or refresh the index over knowledge/ and your notes.
+
+    \b
+    coach index
+    coach index --notes ~/notes/llm
+    """
+    from coach import wiring
+
+    config = settings()
+    with progress("embedding") as report:
+        changes = wiring.refresh(config, extra=notes, drop=drop, rebuild=rebuild, progress=report)
+    for sign, files in (("+", changes.added), ("~", changes.changed), ("-", changes.removed)):
+        for file in files[:40]:
+            typer.echo(f"{sign} {file}")
+        if len(files) > 40:
+            typer.echo(f"{sign} … and {len(files) - 40} more")
+    for problem in changes.problems:
+        typer.secho(f"! {problem}", fg="yellow", err=True)
+    typer.echo(
+        f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed; "
+        f"{changes.chunks} chunks, {changes.embedded} embedded"
+    )
+    if changes.problems:
+        raise typer.Exit(3)
+
+
+def search(
+    query: str = typer.Argument(..., help="What to look for."),
+    k: int = typer.Option(5, "-k", min=1, max=100, help="How many passages."),
+    as_json: bool = typer.Option(False, "--json", help="Print passages as JSON."),
+) -> None:
+    """Find passages in the notes, with file:lines and scores.
+
+    \b
+    coach search "为什么要除以根号 d_k" -k 3
+    """
+    if not query.strip():
+        raise UsageError("the query is empty")
+    from coach import report, wiring
+    from coach.retrieve import retrieve
+
+    with progress("embedding") as bar:
+        ready = wiring.index(settings(), bar)
+    passages = retrieve(ready, query, k)
+    if as_json:
+        typer.echo(report.as_json(passages))
+    else:
+        report.print_passages(console(), passages)

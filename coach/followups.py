@@ -1,0 +1,120 @@
+"""The next question: what the answer got wrong first, then what it left out, then deeper.
+
+Bank follow-ups come first. A question without them gets one from the model, checked by code: it must be one
+question, must not give the point away and must not repeat what was asked; when it fails, a template asks instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from coach.config import Settings
+from coach.domain import DEEPER, FollowUp, PitfallHit, Point, Question, Status, Usage, Verdict
+from coach.errors import LLMError
+from coach.llm import LLM
+from coach.prompts import load_prompt
+from coach.text import neutralise, tokens
+
+_MAX_ASK_CHARS = 80
+_LEAK = 0.6
+
+
+def choose(
+    question: Question,
+    verdicts: Sequence[Verdict],
+    hits: Sequence[PitfallHit],
+    asked: Iterable[str] = (),
+) -> FollowUp | None:
+    """The bank follow-up to ask next, or None: asserted pitfall → missing, heavy first → partial → deeper → premise."""
+    done = set(asked)
+    left = [f for f in question.follow_ups if f.id not in done]
+    hit_ids = {h.pitfall_id for h in hits}
+    need: dict[str, int] = {}
+    for verdict in verdicts:
+        if verdict.status in (Status.MISSING, Status.CONTRADICTED):
+            need[verdict.point_id] = 10 + verdict.weight
+        elif verdict.status is Status.PARTIAL:
+            need[verdict.point_id] = 1 + verdict.weight
+
+    def urgency(f: FollowUp) -> int:
+        if hit_ids & set(f.targets):
+            return 100
+        gap = max((need.get(t, 0) for t in f.targets), default=0)
+        if gap and f.type != "false_premise":
+            return gap
+        return 1 if f.type in DEEPER else 0
+
+    return max(left, key=urgency, default=None)
+
+
+def gap_of(verdicts: Sequence[Verdict], points: Sequence[Point]) -> Point | None:
+    """The heaviest point that is missing, else partial."""
+    order = {Status.CONTRADICTED: 2, Status.MISSING: 2, Status.PARTIAL: 1}
+    by_id = {p.id: p for p in points}
+    open_ = [v for v in verdicts if v.status in order]
+    if not open_:
+        return None
+    worst = max(open_, key=lambda v: (order[v.status], v.weight))
+    return by_id.get(worst.point_id)
+
+
+def fault_of(ask: str, point: str, asked: Sequence[str]) -> str:
+    """Why a generated question must not be asked; "" when it may."""
+    if not ask.endswith(("？", "?")) or ask.count("？") + ask.count("?") > 1 or "\n" in ask:
+        return "not one question"
+    if len(ask) > _MAX_ASK_CHARS:
+        return "too long"
+    words = set(tokens(ask))
+    earlier = {w for a in asked for w in tokens(a)}
+    # Words that the questions asked so far already named give nothing away.
+    secret = set(tokens(point)) - earlier
+    if secret and len(secret & words) / len(secret) >= _LEAK:
+        return "gives the point away"
+    if any(words and len(words & set(tokens(a))) / len(words | set(tokens(a))) > 0.8 for a in asked):
+        return "repeats an earlier question"
+    return ""
+
+
+def generate(
+    settings: Settings,
+    llm: LLM,
+    question: str,
+    answer: str,
+    point: Point,
+    passage: str,
+    asked: Sequence[str] = (),
+) -> tuple[FollowUp, Usage]:
+    """A follow-up aimed at `point`. Never raises for a bad reply; the template is asked when the model fails."""
+    prompt = load_prompt(settings.prompts, "follow-up")
+    usage = Usage()
+    messages = prompt.fill(
+        question=neutralise(question),
+        answer=neutralise(answer[:1500]),
+        gap=point.text,
+        passage=neutralise(passage[:400]) or "（无）",
+    )
+    ask = ""
+    for attempt in range(2):
+        try:
+            reply = llm.chat(messages, max_tokens=64, temperature=0.0 if attempt == 0 else 0.7, seed=attempt)
+        except LLMError:
+            break
+        usage += reply.usage
+        candidate = re.sub(r"^(追问|问题)[：:]\s*", "", reply.text.strip()).strip('“”" ')
+        if not fault_of(candidate, point.text, [question, *asked]):
+            ask = candidate
+            break
+    ask = (
+        ask
+        or f"关于“{question.rstrip('？?。')[:40]}”，你的回答还漏了一块：能再往下讲一层，说说背后的原因吗？"
+    )
+    follow_up = FollowUp(
+        id=f"gen-{point.id}"[:80],
+        ask=ask,
+        type="clarify",
+        targets=(point.id,),
+        rubric=(point,),
+        generated=True,
+    )
+    return follow_up, usage

@@ -1,0 +1,265 @@
+"""Grading one answer, the whole pipeline on one page:
+
+    screen → retrieve → judge each point → cite → score → follow up
+
+Practice, batch and evals all call `Grader.grade`; nothing else grades.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from coach import __version__, followups
+from coach.config import MAX_ANSWER_CHARS, Settings
+from coach.domain import (
+    Citation,
+    Fingerprint,
+    Flag,
+    FollowUp,
+    Grade,
+    Passage,
+    Pitfall,
+    Point,
+    Question,
+    Status,
+    Usage,
+    Verdict,
+)
+from coach.errors import UsageError
+from coach.index import Index
+from coach.judge.base import Case, Judge, OnVerdict
+from coach.llm import LLM
+from coach.retrieve import query_text, retrieve
+from coach.score import merge, score
+from coach.text import Screened, screen, term_recall
+
+EMPTY = "不作评分: 答案为空"
+UNREADABLE = "不作评分: 评分模型没有给出可用的判断"
+NOT_IN_NOTES = "笔记未覆盖"
+_PASSAGES = 6
+# Below this cosine to its best passage a point counts as not backed by the notes (e5: unrelated Chinese ≈ 0.80).
+_BACKED = 0.84
+
+
+def check_answer(answer: str) -> str:
+    """UsageError when the answer is longer than the limit; returns it unchanged."""
+    if len(answer) > MAX_ANSWER_CHARS:
+        raise UsageError(
+            f"the answer has {len(answer):,} characters; the limit is {MAX_ANSWER_CHARS:,}",
+            "shorten it, or grade it in parts",
+        )
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUpGrade:
+    """`own` is the follow-up's own grade, `merged` the question's grade with the best verdict for every point."""
+
+    own: Grade
+    merged: Grade
+
+
+class Grader:
+    """Holds what does not change between answers. Not thread-safe with the embedded model: it has one slot."""
+
+    def __init__(self, settings: Settings, judge: Judge, index: Index, llm: LLM) -> None:
+        self._settings = settings
+        self._judge = judge
+        self._index = index
+        self._llm = llm
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(
+            model=self._judge.model,
+            judge=self._judge.name,
+            prompts=self._judge.prompts,
+            calibration=self._judge.calibration,
+            knowledge=self._index.manifest.knowledge_hash,
+            embedder=self._index.embedder.name,
+            version=__version__,
+        )
+
+    def grade(
+        self,
+        question: Question,
+        answer: str,
+        *,
+        asked: Iterable[str] = (),
+        on_verdict: OnVerdict | None = None,
+        follow_up: bool = True,
+    ) -> Grade:
+        """One answer to one question. Raises LLMError when the model cannot be used; never invents a score."""
+        grade = self._grade(
+            question.id, question.question, answer, question.rubric, question.pitfalls, on_verdict
+        )
+        if not follow_up or grade.score is None:
+            return grade
+        return self._with_follow_up(question, grade, list(asked))
+
+    def grade_follow_up(
+        self,
+        question: Question,
+        grade: Grade,
+        follow_up: FollowUp,
+        answer: str,
+        *,
+        asked: Iterable[str] = (),
+        on_verdict: OnVerdict | None = None,
+    ) -> FollowUpGrade:
+        """Grade a follow-up against its own rubric, and the points it aims at again: best verdict wins."""
+        own_ids = {p.id for p in follow_up.rubric}
+        open_ids = {v.point_id for v in grade.verdicts if v.status is not Status.COVERED}
+        again = tuple(p for p in question.rubric if p.id in follow_up.targets and p.id in open_ids - own_ids)
+        asked_text = f"{question.question} 追问：{follow_up.ask}"
+        both = self._grade(question.id, asked_text, answer, (*follow_up.rubric, *again), (), on_verdict)
+        own_verdicts = tuple(v for v in both.verdicts if v.point_id in own_ids)
+        own = both.model_copy(update={"verdicts": own_verdicts, "score": score(own_verdicts)})
+        verdicts = merge(grade.verdicts, both.verdicts)
+        merged = grade.model_copy(
+            update={
+                "verdicts": verdicts,
+                "score": score(verdicts, grade.pitfalls),
+                "usage": grade.usage + both.usage,
+                "flags": grade.flags + both.flags,
+            }
+        )
+        if both.status == "ok":
+            merged = self._with_follow_up(question, merged, [*asked, follow_up.id])
+        return FollowUpGrade(own, merged)
+
+    def _grade(
+        self,
+        question_id: str,
+        question: str,
+        answer: str,
+        points: Sequence[Point],
+        pitfalls: Sequence[Pitfall],
+        on_verdict: OnVerdict | None,
+    ) -> Grade:
+        start = time.perf_counter()
+        check_answer(answer)
+        screened = screen(answer)
+        flags = _flags(screened)
+        if not screened.judged.strip():
+            return _ungraded(question_id, question, answer, points, flags)
+        passages = retrieve(self._index, query_text(question, screened.judged), _PASSAGES)
+        case = Case(question, answer, screened.judged, tuple(points), tuple(pitfalls), tuple(passages))
+        judgement = self._judge.judge(case, on_verdict)
+        sources = {p.id: p.source for p in points} | {p.id: p.source for p in pitfalls}
+        verdicts = tuple(self._cited(v, sources[v.point_id], passages) for v in judgement.verdicts)
+        hits = tuple(
+            h.model_copy(update={"citation": self._cite(h.correction, sources[h.pitfall_id], passages)})
+            for h in judgement.pitfalls
+        )
+        total = score(verdicts, hits)
+        return Grade(
+            question_id=question_id,
+            question=question,
+            answer=answer,
+            status="ok" if total else "unjudged",
+            verdicts=verdicts,
+            pitfalls=hits,
+            score=total,
+            passages=tuple(passages),
+            flags=flags,
+            usage=judgement.usage.model_copy(update={"seconds": time.perf_counter() - start}),
+            fingerprint=self.fingerprint,
+            note="" if total else UNREADABLE,
+        )
+
+    def _cited(self, verdict: Verdict, source: str | None, passages: Sequence[Passage]) -> Verdict:
+        citation = self._cite(verdict.text, source, passages)
+        if citation:
+            return verdict.model_copy(update={"citation": citation})
+        reason = f"{NOT_IN_NOTES}。{verdict.reason}".rstrip("。") if verdict.reason else NOT_IN_NOTES
+        return verdict.model_copy(update={"reason": reason})
+
+    def _cite(self, claim: str, source: str | None, passages: Sequence[Passage]) -> Citation | None:
+        """Lines that back the claim: in the rubric's own section, else in the best retrieved passage, else none."""
+        chunks = self._index.section(source) if source else []
+        if not chunks:
+            vector = self._index.embedder.encode_query([claim])
+            backed = [
+                (float((vector @ self._index.embedder.encode_document([p.chunk.text]).T)[0, 0]), p.chunk)
+                for p in passages[:3]
+            ]
+            chunks = [c for cosine, c in sorted(backed, key=lambda b: -b[0]) if cosine >= _BACKED][:1]
+        if not chunks:
+            return None
+        chunk = max(chunks, key=lambda c: term_recall(claim, c.text))
+        first, last = _lines_for(claim, chunk.text)
+        return Citation(
+            file=chunk.file,
+            first_line=chunk.first_line + first,
+            last_line=min(chunk.first_line + last, chunk.last_line),
+            heading=chunk.heading.split(" › ")[-1],
+            trust="curated" if self._index.is_curated(chunk) else "imported",
+        )
+
+    def _with_follow_up(self, question: Question, grade: Grade, asked: list[str]) -> Grade:
+        chosen = followups.choose(question, grade.verdicts, grade.pitfalls, asked)
+        if chosen or question.follow_ups:
+            return grade.model_copy(update={"follow_up": chosen})
+        gap = followups.gap_of(grade.verdicts, question.rubric)
+        if gap is None or f"gen-{gap.id}" in asked:
+            return grade.model_copy(update={"follow_up": None})
+        passage = grade.passages[0].chunk.text if grade.passages else ""
+        made, usage = followups.generate(
+            self._settings, self._llm, question.question, grade.answer, gap, passage
+        )
+        return grade.model_copy(update={"follow_up": made, "usage": grade.usage + usage})
+
+
+def _lines_for(claim: str, text: str) -> tuple[int, int]:
+    """Offsets of the first and last line that speak to the claim; the whole passage when none stands out."""
+    lines = text.split("\n")
+    recall = [term_recall(claim, line) for line in lines]
+    best = max(range(len(lines)), key=lambda i: recall[i])
+    if recall[best] < 0.34:
+        return 0, len(lines) - 1
+    first = last = best
+    if first > 0 and recall[first - 1] >= 0.7 * recall[best]:
+        first -= 1
+    if last + 1 < len(lines) and recall[last + 1] >= 0.7 * recall[best]:
+        last += 1
+    return first, last
+
+
+def _flags(screened: Screened) -> tuple[Flag, ...]:
+    return tuple(
+        [Flag(kind="injection", quote=q) for q in screened.injections]
+        + [Flag(kind="hidden_text", quote=q) for q in screened.hidden]
+    )
+
+
+def empty_grade(question: Question, answer: str) -> Grade:
+    """What an empty answer gets: no score, and no model has to be loaded for it."""
+    return _ungraded(question.id, question.question, answer, question.rubric, ())
+
+
+def _ungraded(
+    question_id: str, question: str, answer: str, points: Sequence[Point], flags: tuple[Flag, ...]
+) -> Grade:
+    verdicts = tuple(
+        Verdict(
+            point_id=p.id,
+            text=p.text,
+            weight=p.weight,
+            status=Status.UNJUDGED,
+            max_level=max(p.levels) if p.levels else None,
+        )
+        for p in points
+    )
+    return Grade(
+        question_id=question_id,
+        question=question,
+        answer=answer,
+        status="unjudged",
+        verdicts=verdicts,
+        flags=flags,
+        usage=Usage(),
+        note=EMPTY,
+    )

@@ -1,0 +1,83 @@
+"""From features to a probability: a small logistic model whose coefficients are a data file.
+
+`eval/calibration/<model>-<judge>.json` holds feature names, means, scales, coefficients and thresholds, and says
+what it was fitted on. A model without a file of its own gets `generic`, and the fingerprint says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coach.config import resource
+from coach.errors import CoachError
+from coach.text import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """logit P = intercept + Σ coefficient · (feature − mean) / scale."""
+
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficient: tuple[float, ...]
+    intercept: float
+
+    def probability(self, values: dict[str, float]) -> float:
+        z = self.intercept
+        for name, mean, scale, coefficient in zip(
+            self.features, self.mean, self.scale, self.coefficient, strict=True
+        ):
+            z += coefficient * (values[name] - mean) / scale
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`version` names file and content. `covered` > `partial` are probability thresholds of the verdicts."""
+
+    version: str
+    fitted_on: str
+    point: Head
+    pitfall: Head
+    covered: float
+    partial: float
+    asserted: float
+
+
+def _head(data: dict[str, Any]) -> Head:
+    return Head(
+        features=tuple(data["features"]),
+        mean=tuple(data["mean"]),
+        scale=tuple(data["scale"]),
+        coefficient=tuple(data["coefficient"]),
+        intercept=data["intercept"],
+    )
+
+
+def load_calibration(model: str, folder: Path | None = None) -> Calibration:
+    folder = folder or resource("eval") / "calibration"
+    path = folder / f"{model}.json"
+    if not path.is_file():
+        path = folder / "generic.json"
+    try:
+        text = path.read_text(encoding="utf8")
+        data = json.loads(text)
+        thresholds = data["thresholds"]
+        return Calibration(
+            version=f"{path.stem}@{sha256(text)[:8]}",
+            fitted_on=data["fitted_on"],
+            point=_head(data["point"]),
+            pitfall=_head(data["pitfall"]),
+            covered=thresholds["covered"],
+            partial=thresholds["partial"],
+            asserted=thresholds["asserted"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise CoachError(
+            f"{path}: the calibration cannot be read: {e}", "restore the file from the distribution"
+        ) from e

@@ -1,0 +1,52 @@
+"""The seam between graders and language models."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from coach.domain import Usage
+from coach.prompts import Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`first_token` holds (token, natural-log probability) alternatives for the first generated token, or None."""
+
+    text: str
+    usage: Usage
+    first_token: tuple[tuple[str, float], ...] | None = None
+    finish_reason: str = ""
+
+    def mass(self, spellings: frozenset[str]) -> float:
+        """Probability that the first token is one of `spellings` (stripped, lower-cased)."""
+        return sum(math.exp(lp) for token, lp in self.first_token or () if token.strip().lower() in spellings)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an endpoint was seen to do. `json_mode` is "schema", "object" or "none"."""
+
+    logprobs: bool
+    json_mode: str
+
+
+class LLM(Protocol):
+    """`name` goes into the fingerprint; `chat` raises only the LLMError family."""
+
+    name: str
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        max_tokens: int,
+        top_logprobs: int = 0,
+        schema: dict[str, Any] | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> Reply: ...

@@ -1,0 +1,1 @@
+"""Notes: reading files of knowledge and cutting them into retrieval passages."""

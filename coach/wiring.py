@@ -1,0 +1,85 @@
+"""The one place that builds the working objects from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from coach.bank import Bank, load_bank
+from coach.config import Settings
+from coach.embed import Embedder, Progress, VectorCache, load_embedder
+from coach.errors import UsageError
+from coach.grade import Grader
+from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
+from coach.judge import make_judge
+from coach.llm import open_llm
+
+
+def bank(settings: Settings) -> Bank:
+    return load_bank(settings.knowledge / "questions")
+
+
+def vector_cache(settings: Settings, embedder: Embedder) -> VectorCache:
+    return VectorCache(settings.home / "cache" / "vectors.sqlite", settings.knowledge / "vectors.npz")
+
+
+def roots(settings: Settings, extra: Sequence[Path] = (), drop: Sequence[Path] = ()) -> list[Root]:
+    """The curated notes, what earlier builds were given, and `extra`; names are made unique."""
+    curated = Root(CURATED, settings.knowledge / "notes")
+    manifest = read_manifest(settings.index_dir)
+    known = [r for r in manifest.roots if r.name != CURATED] if manifest else []
+    dropped = {p.expanduser().resolve() for p in drop}
+    missing = dropped - {r.path for r in known}
+    if missing:
+        raise UsageError(
+            f"not indexed: {', '.join(map(str, sorted(missing)))}", "coach index lists the folders in use"
+        )
+    known = [r for r in known if r.path not in dropped and r.path.exists()]
+    for path in extra:
+        folder = path.expanduser().resolve()
+        if not folder.exists():
+            raise UsageError(f"no such file or folder: {path}")
+        if any(folder == r.path for r in (curated, *known)):
+            continue
+        base = folder.stem if folder.is_file() else folder.name
+        name, n = base, 2
+        while name == CURATED or any(name == r.name for r in known):
+            name, n = f"{base}-{n}", n + 1
+        known.append(Root(name, folder))
+    return [curated, *known]
+
+
+def refresh(
+    settings: Settings,
+    *,
+    extra: Sequence[Path] = (),
+    drop: Sequence[Path] = (),
+    rebuild: bool = False,
+    progress: Progress | None = None,
+) -> Changes:
+    """Bring the index up to date; an unchanged tree returns without loading a vector store."""
+    embedder = load_embedder(settings.embedder)
+    return build(
+        settings.index_dir,
+        roots(settings, extra, drop),
+        embedder,
+        vector_cache(settings, embedder),
+        rebuild=rebuild,
+        progress=progress,
+    )
+
+
+def index(settings: Settings, progress: Progress | None = None) -> Index:
+    """The index, built or refreshed first when the notes have changed."""
+    embedder = load_embedder(settings.embedder)
+    wanted = roots(settings)
+    changes = pending(settings.index_dir, wanted, embedder.name)
+    if changes is None or changes:
+        build(settings.index_dir, wanted, embedder, vector_cache(settings, embedder), progress=progress)
+    return open_index(settings.index_dir, embedder)
+
+
+def grader(settings: Settings, judge: str | None = None, progress: Progress | None = None) -> Grader:
+    ready = index(settings, progress)
+    llm = open_llm(settings)
+    return Grader(settings, make_judge(settings, llm, ready.embedder, judge), ready, llm)
