@@ -40,6 +40,9 @@ def _distribution(parts: Iterable[tuple[float, float]]) -> list[tuple[float, flo
     """Exact distribution of Σ weight·Bernoulli(p) as sorted (sum, probability)."""
     dist = {0.0: 1.0}
     for weight, p in parts:
+        if p in (0.0, 1.0):  # certain: no second branch, so no point of zero mass to interpolate towards
+            dist = {total + weight * p: mass for total, mass in dist.items()}
+            continue
         step: dict[float, float] = {}
         for total, mass in dist.items():
             step[total] = step.get(total, 0.0) + mass * (1 - p)

@@ -1,0 +1,78 @@
+"""One generation of the index, opened for searching."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from coach.domain import Chunk
+from coach.embed import Embedder
+from coach.errors import IndexStateError
+from coach.index.state import CURATED, Manifest, current, read_chunks, read_manifest, require_embedder
+from coach.index.store import open_client, open_store
+from coach.text import tokens
+
+
+class Index:
+    """One generation, opened for reading. Rows of `chunks` are the documents of the BM25 index."""
+
+    def __init__(self, folder: Path, manifest: Manifest, embedder: Embedder) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.embedder = embedder
+
+    @cached_property
+    def chunks(self) -> list[Chunk]:
+        return read_chunks(self.folder)
+
+    @cached_property
+    def by_id(self) -> dict[str, Chunk]:
+        return {c.id: c for c in self.chunks}
+
+    @cached_property
+    def _vectors(self) -> Any:
+        return open_store(open_client(self.folder))
+
+    @cached_property
+    def _bm25(self) -> Any:
+        import bm25s
+
+        return bm25s.BM25.load(str(self.folder / "bm25"))
+
+    def dense(self, query: str, k: int) -> list[tuple[Chunk, float]]:
+        """The k nearest chunks with their cosine, best first."""
+        vector = [float(x) for x in self.embedder.encode_query([query])[0]]
+        try:
+            rows = self._vectors.similarity_search_by_vector_with_relevance_scores(
+                vector, k=min(k, len(self.chunks))
+            )
+        except Exception as e:
+            raise IndexStateError(f"the index cannot be read: {e}", "coach index --rebuild") from e
+        return [(self.by_id[doc.id], 1.0 - float(distance)) for doc, distance in rows if doc.id in self.by_id]
+
+    def lexical(self, query: str, k: int) -> list[tuple[Chunk, float]]:
+        """The k chunks with the highest BM25 score above zero, best first."""
+        words = [w for w in tokens(query) if w in self._bm25.vocab_dict]
+        if not words:
+            return []
+        rows, scores = self._bm25.retrieve([words], k=min(k, len(self.chunks)), show_progress=False)
+        return [(self.chunks[int(r)], float(s)) for r, s in zip(rows[0], scores[0], strict=True) if s > 0]
+
+    def section(self, source: str) -> list[Chunk]:
+        """Chunks of the section that `notes/<file>.md#<heading>` names; [] when it does not exist."""
+        file, _, heading = source.partition("#")
+        return [c for c in self.chunks if c.file == file and c.heading.split(" › ")[-1] == heading.strip()]
+
+    def is_curated(self, chunk: Chunk) -> bool:
+        return chunk.file.startswith(f"{CURATED}/")
+
+
+def open_index(index_dir: Path, embedder: Embedder) -> Index:
+    """IndexStateError when there is none, it is damaged, or another embedder made it."""
+    manifest = read_manifest(index_dir)
+    folder = current(index_dir)
+    if manifest is None or folder is None:
+        raise IndexStateError("there is no index yet", "build it with: coach index")
+    require_embedder(manifest, embedder.name)
+    return Index(folder, manifest, embedder)
