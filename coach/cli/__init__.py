@@ -25,7 +25,6 @@ def main() -> None:
             typer.echo(f"  try: {e.hint}", err=True)
         code = e.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("\ninterrupted; what was finished is kept", err=True)
         code = 130
     except BrokenPipeError:  # `coach bank list | head`
         sys.stderr.close()
@@ -37,4 +36,6 @@ def main() -> None:
             raise
         show()
         code = getattr(e, "exit_code", 2)
+    if code == 130:
+        typer.echo("interrupted; what was finished is kept", err=True)
     sys.exit(code if isinstance(code, int) else 0)
