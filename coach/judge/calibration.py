@@ -1,6 +1,6 @@
 """From features to a probability: a small logistic model whose coefficients are a data file.
 
-`eval/calibration/<model>-<judge>.json` holds feature names, means, scales, coefficients and thresholds, and says
+`eval/calibration/<model>-<readout>.json` holds feature names, means, scales, coefficients and thresholds, and says
 what it was fitted on. A model without a file of its own gets `generic`, and the fingerprint says so.
 """
 
@@ -59,9 +59,9 @@ def _head(data: dict[str, Any]) -> Head:
     )
 
 
-def load_calibration(model: str, folder: Path | None = None) -> Calibration:
+def load_calibration(model: str, readout: str, folder: Path | None = None) -> Calibration:
     folder = folder or resource("eval") / "calibration"
-    path = folder / f"{model}.json"
+    path = folder / f"{model}-{readout}.json"
     if not path.is_file():
         path = folder / "generic.json"
     try:

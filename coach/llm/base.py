@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from coach.domain import Usage
 from coach.prompts import Messages
@@ -50,3 +54,17 @@ class LLM(Protocol):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> Reply: ...
+
+
+@runtime_checkable
+class StatefulLLM(LLM, Protocol):
+    """A model whose hidden states can be read. `digest` names the weights that a trained readout belongs to."""
+
+    digest: str
+    max_state_tokens: int
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
+        """Last-layer states at the end of each piece of `prefix + pieces[0] + pieces[1] …`: (len(pieces), hidden)."""
+        ...

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from coach.errors import ModelError
+import numpy as np
+from numpy.typing import NDArray
+
+from coach.domain import Usage
+from coach.errors import LLMRejected, LLMUnavailable, ModelError
 from coach.llm.base import Capabilities
 from coach.llm.models import EMBEDDED
 from coach.llm.openai_chat import OpenAIChat
 
-CONTEXT_TOKENS = 8192
+CONTEXT_TOKENS = 4096
+# A pass that reads states must fit into one physical batch, and every token of it holds a row of logits
+# (0.6 MB each): 768 keeps the whole process under 2.5 GiB.
+STATE_TOKENS = 768
 
 
 @cache
@@ -40,6 +49,10 @@ def _server(model: Path) -> tuple[Any, str, str]:
     p.port = 0
     p.api_keys = [key]
     p.n_ctx = CONTEXT_TOKENS
+    p.n_batch = p.n_ubatch = STATE_TOKENS
+    p.embedding = True  # beside chat, one state per token: what a trained readout reads
+    p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_NONE
+    p.embd_normalize = -1
     p.n_parallel = 1  # one slot, so that consecutive prompts find their prefix in its cache
     p.n_gpu_layers = 0
     p.cpuparams.n_threads = threads
@@ -65,6 +78,10 @@ class EmbeddedChat(OpenAIChat):
         server, address, key = _server(model)
         self.server = server
         name = EMBEDDED.name if model.name == EMBEDDED.file else model.stem
+        self.digest = EMBEDDED.digest if model.name == EMBEDDED.file else ""
+        self._native = httpx.Client(
+            base_url=address, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=600.0
+        )
         super().__init__(
             name,
             base_url=f"{address}/v1",
@@ -74,3 +91,38 @@ class EmbeddedChat(OpenAIChat):
             http_client=httpx.Client(trust_env=False, timeout=600.0),
             max_retries=1,
         )
+
+    max_state_tokens = STATE_TOKENS
+
+    def _tokenize(self, text: str) -> list[int]:
+        tokens: list[int] = self._post("/tokenize", {"content": text, "parse_special": True})["tokens"]
+        return tokens
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._tokenize(text))
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        import httpx
+
+        try:
+            response = self._native.post(path, json=body)
+            response.raise_for_status()
+            return response.json()
+        except (httpx.HTTPError, ValueError) as e:
+            raise LLMUnavailable(
+                f"the embedded engine failed at {path}: {e}", "try again; if it persists: coach doctor"
+            ) from e
+
+    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
+        """One forward pass. LLMRejected when the text is longer than `max_state_tokens`."""
+        start = time.perf_counter()
+        ids = self._tokenize(prefix)
+        ends = []
+        for piece in pieces:
+            ids += self._tokenize(piece)
+            ends.append(len(ids) - 1)
+        if len(ids) > STATE_TOKENS:
+            raise LLMRejected(f"{len(ids)} tokens are too many for one pass of {STATE_TOKENS}")
+        rows = self._post("/embedding", {"content": ids})[0]["embedding"]
+        states = np.array([rows[i] for i in ends], dtype=np.float32)
+        return states, Usage(calls=1, prompt_tokens=len(ids), seconds=time.perf_counter() - start)
