@@ -51,10 +51,12 @@ class PointwiseJudge:
         self.calibration = "+".join(v for v in (self._calibration.version, self._readout.version) if v)
 
     def judge(self, case: Case, on_verdict: OnVerdict | None = None) -> Judgement:
-        facts = [p for p in case.points if not p.is_criterion]
+        # An order of our own: a readout that sees all claims at once must not depend on how a rubric is arranged.
+        facts = sorted((p for p in case.points if not p.is_criterion), key=lambda p: p.text)
         criteria = [p for p in case.points if p.is_criterion]
-        claims = [p.text for p in facts] + [p.claim for p in case.pitfalls]
-        right = [p.correction for p in case.pitfalls]
+        pitfalls = sorted(case.pitfalls, key=lambda p: p.claim)
+        claims = [p.text for p in facts] + [p.claim for p in pitfalls]
+        right = [p.correction for p in pitfalls]
         evidence = gather(self._embedder, case.judged, [*claims, *(p.text for p in criteria), *right])
         shown = neutralise(condense(case.judged, evidence))
         found: dict[str, Verdict] = {}
@@ -76,7 +78,7 @@ class PointwiseJudge:
             usage += used
             keep(verdict)
         hits = []
-        for i, pitfall in enumerate(case.pitfalls):
+        for i, pitfall in enumerate(pitfalls):
             contrast = (
                 evidence[len(facts) + i].similarity - evidence[len(claims) + len(criteria) + i].similarity
             )

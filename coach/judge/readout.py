@@ -125,7 +125,7 @@ def load_head(path: Path) -> LinearHead:
 
 
 class Probe:
-    """One pass for all claims. They are laid out in an order of their own, so permuting a rubric changes nothing."""
+    """One pass for all claims, each of which sees the ones before it: the caller fixes their order."""
 
     name = "probe"
 
@@ -151,16 +151,15 @@ class Probe:
         """States after each claim, (len(claims), hidden), in the order of `claims`."""
         system, user = (m["content"] for m in self._prompt.fill(question=neutralise(question), answer=answer))
         prefix = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}"
-        order = sorted(range(len(claims)), key=lambda i: claims[i])
-        pieces = [f"\n要点：{neutralise(claims[i])}\n是否答到：" for i in order]
+        pieces = [f"\n要点：{neutralise(claim)}\n是否答到：" for claim in claims]
         usage = Usage()
-        rows: dict[int, NDArray[np.float32]] = {}
+        parts = []
         room = self._llm.max_state_tokens - self._llm.count_tokens(prefix)
         for group in _fit(pieces, [self._llm.count_tokens(p) for p in pieces], room):
             states, used = self._llm.states(prefix, [pieces[j] for j in group])
             usage += used
-            rows.update({order[j]: states[k] for k, j in enumerate(group)})
-        return np.stack([rows[i] for i in range(len(claims))]), usage
+            parts.append(states)
+        return np.concatenate(parts), usage
 
     def read(
         self, question: str, answer: str, claims: Sequence[str], on_reading: OnReading | None = None

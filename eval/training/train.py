@@ -1,0 +1,291 @@
+"""Train the embedded model's readout and calibration: `python eval/training/train.py` (about three hours on 2 cores).
+
+answers.jsonl → one forward pass an answer (hidden states, cached, resumable) → a linear probe on the states →
+out-of-fold log-odds, fused with embedding and lexical evidence by a logistic calibration → thresholds. Everything
+that is fitted is scored on questions it was not fitted on (GroupKFold by question, fixed seed). Writes
+eval/calibration/<model>.npz (probe) and <model>-probe.json (calibration); prints what the report table needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coach.bank import Bank, load_bank
+from coach.config import load_settings
+from coach.embed import load_embedder
+from coach.judge.evidence import gather
+from coach.judge.pointwise import features
+from coach.judge.readout import Probe
+from coach.llm import open_llm
+from coach.text import sha256
+
+HERE = Path(__file__).resolve().parent
+CALIBRATION = HERE.parent / "calibration"
+SEED = 7
+FOLDS = 10
+POINT_FEATURES = ["logit", "similarity", "margin", "whole", "recall", "span_recall"]
+PITFALL_FEATURES = ["logit", "similarity", "margin", "recall", "contrast"]
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Data:
+    """One row per (answer, claim). `label` is 0, 0.5 or 1; for pitfalls 1 means asserted."""
+
+    state: Array
+    evidence: list[dict[str, float]]
+    label: Array
+    question: NDArray[np.str_]
+    tier: NDArray[np.str_]
+    answer: NDArray[np.str_]
+    weight: Array
+    pitfall: NDArray[np.bool_]
+
+    def where(self, mask: NDArray[np.bool_]) -> Data:
+        index = np.flatnonzero(mask)
+        return Data(
+            self.state[index], [self.evidence[i] for i in index], self.label[index], self.question[index],
+            self.tier[index], self.answer[index], self.weight[index], self.pitfall[index],
+        )  # fmt: skip
+
+
+def claims_of(bank: Bank, question_id: str) -> tuple[list[Any], list[Any]]:
+    question = bank.get(question_id)
+    return sorted(question.rubric, key=lambda p: p.text), sorted(question.pitfalls, key=lambda p: p.claim)
+
+
+def read_rows(paths: list[Path]) -> list[dict[str, Any]]:
+    rows = []
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as e:
+                raise SystemExit(f"{path}:{number}: {e}") from e
+    return rows
+
+
+def load(rows: list[dict[str, Any]], cache: Path, only_cached: bool) -> tuple[Data, Any]:
+    settings = load_settings()
+    bank = load_bank(settings.knowledge / "questions")
+    embedder = load_embedder("e5")
+    llm: Any = open_llm(settings)
+    probe = Probe(settings, llm, None)
+    version = "".join(probe.prompts.values())
+    cache.mkdir(parents=True, exist_ok=True)
+    parts: list[Array] = []
+    out: dict[str, list[Any]] = {
+        k: [] for k in ("evidence", "label", "question", "tier", "answer", "weight", "pitfall")
+    }
+    for n, row in enumerate(rows, 1):
+        if row["question_id"] not in bank:
+            continue
+        points, pitfalls = claims_of(bank, row["question_id"])
+        claims = [p.text for p in points] + [p.claim for p in pitfalls]
+        question = bank.get(row["question_id"]).question
+        key = cache / (
+            sha256("\0".join([version, llm.digest, question, row["answer"], *claims]))[:32] + ".npy"
+        )
+        if not key.exists():
+            if only_cached:
+                continue
+            np.save(key, probe.states(question, row["answer"].strip(), claims)[0].astype(np.float16))
+            print(f"\r{n}/{len(rows)}", end="", flush=True)
+        parts.append(np.load(key).astype(np.float32))
+        found = gather(embedder, row["answer"], [*claims, *(p.correction for p in pitfalls)])
+        for i, point in enumerate(points):
+            out["evidence"].append(features(found[i], 0.0, row["answer"]))
+            out["label"].append(row["labels"].get(point.id, np.nan))
+            out["weight"].append(point.weight)
+        for i, pitfall in enumerate(pitfalls, len(points)):
+            contrast = found[i].similarity - found[i + len(pitfalls)].similarity
+            out["evidence"].append(features(found[i], 0.0, row["answer"], contrast))
+            out["label"].append(float(pitfall.id in row["pitfalls"]))
+            out["weight"].append(pitfall.penalty)
+        for name, value in (("question", row["question_id"]), ("tier", row["tier"]), ("answer", row["id"])):
+            out[name] += [value] * len(claims)
+        out["pitfall"] += [False] * len(points) + [True] * len(pitfalls)
+    data = Data(
+        np.concatenate(parts), out["evidence"], np.array(out["label"], dtype=np.float32), np.array(out["question"]),
+        np.array(out["tier"]), np.array(out["answer"]), np.array(out["weight"], dtype=np.float32), np.array(out["pitfall"]),
+    )  # fmt: skip
+    return data.where(~np.isnan(data.label)), llm
+
+
+def soft(x: Array, label: Array) -> tuple[Array, NDArray[np.int64], Array]:
+    """A label of one half is half a positive and half a negative."""
+    both = np.concatenate([x, x])
+    y = np.concatenate([np.ones(len(x), dtype=np.int64), np.zeros(len(x), dtype=np.int64)])
+    w = np.concatenate([label, 1 - label])
+    keep = w > 0
+    return both[keep], y[keep], w[keep]
+
+
+def fit_logistic(x: Array, label: Array, c: float) -> tuple[Array, Array, Array, float]:
+    """(mean, scale, coefficients, intercept) of an L2-regularised logistic regression on standardised columns."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
+    xs, y, w = soft((x - mean) / scale, label)
+    model = LogisticRegression(C=c, max_iter=400).fit(xs, y, sample_weight=w)
+    return mean, scale, model.coef_[0].astype(np.float32), float(model.intercept_[0])
+
+
+def apply(fitted: tuple[Array, Array, Array, float], x: Array) -> Array:
+    mean, scale, coefficient, intercept = fitted
+    return np.asarray((x - mean) / scale @ coefficient + intercept, dtype=np.float32)
+
+
+def out_of_fold(
+    x: Array, label: Array, groups: NDArray[np.str_], fit: Callable[[Array, Array], Any]
+) -> Array:
+    from sklearn.model_selection import GroupKFold
+
+    out = np.zeros(len(x), dtype=np.float32)
+    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(x, label, groups):
+        out[test] = apply(fit(x[train], label[train]), x[test])
+    return out
+
+
+def auc(label: Array, value: Array) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    sure = label != 0.5
+    return float(roc_auc_score(label[sure] == 1, value[sure]))
+
+
+def table(evidence: list[dict[str, float]], logit: Array, names: list[str]) -> Array:
+    return np.array(
+        [[float(z) if n == "logit" else e[n] for n in names] for e, z in zip(evidence, logit, strict=True)],
+        dtype=np.float32,
+    )
+
+
+def scores(data: Data, probability: Array, covered: float, partial: float) -> tuple[Array, Array]:
+    """(predicted, gold) score per answer in [0, 1], pitfalls left aside."""
+    credit = np.where(probability >= covered, 1.0, np.where(probability >= partial, 0.5, 0.0))
+    ids = np.unique(data.answer)
+    pred = [np.average(credit[data.answer == i], weights=data.weight[data.answer == i]) for i in ids]
+    gold = [np.average(data.label[data.answer == i], weights=data.weight[data.answer == i]) for i in ids]
+    return np.array(pred, dtype=np.float32), np.array(gold, dtype=np.float32)
+
+
+def thresholds(data: Data, probability: Array) -> tuple[float, float]:
+    """The pair that makes the score of an answer closest to gold (mean absolute error)."""
+    grid = [(c, p) for c in np.arange(0.4, 0.76, 0.02) for p in np.arange(0.2, 0.56, 0.02) if p <= c]
+    return min(grid, key=lambda g: float(np.abs(np.subtract(*scores(data, probability, *g))).mean()))
+
+
+def head(names: list[str], fitted: tuple[Array, Array, Array, float]) -> dict[str, Any]:
+    mean, scale, coefficient, intercept = fitted
+    return {
+        "features": names,
+        "mean": [round(float(v), 5) for v in mean],
+        "scale": [round(float(v), 5) for v in scale],
+        "coefficient": [round(float(v), 5) for v in coefficient],
+        "intercept": round(intercept, 5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("answers", nargs="*", type=Path, default=[HERE / "answers.jsonl"])
+    parser.add_argument(
+        "--only-cached", action="store_true", help="train on the answers whose states are at hand"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the figures, write nothing")
+    args = parser.parse_args()
+    cache = load_settings().home / "cache" / "states"
+    data, llm = load(read_rows(args.answers), cache, args.only_cached)
+    points, traps = data.where(~data.pitfall), data.where(data.pitfall)
+    print(
+        f"\n{len(np.unique(data.answer))} answers, {len(np.unique(data.question))} questions, {len(points.label)} points, {len(traps.label)} pitfalls"
+    )
+
+    best = max(
+        (0.0003, 0.001, 0.003, 0.01),
+        key=lambda c: auc(
+            points.label,
+            out_of_fold(data.state, data.label, data.question, lambda x, y: fit_logistic(x, y, c))[
+                ~data.pitfall
+            ],
+        ),
+    )
+    raw = out_of_fold(data.state, data.label, data.question, lambda x, y: fit_logistic(x, y, best))
+    print(
+        f"probe C={best}: AUC points {auc(points.label, raw[~data.pitfall]):.3f}, pitfalls {auc(traps.label, raw[data.pitfall]):.3f}"
+    )
+    for count in (300, 600, 1200, 2400, 4800):
+        if count >= len(points.label):
+            break
+        keep = np.isin(
+            data.question,
+            np.random.default_rng(SEED).permutation(np.unique(data.question))[
+                : max(FOLDS, round(count / len(points.label) * len(np.unique(data.question))))
+            ],
+        )
+        part = data.where(keep)
+        z = out_of_fold(part.state, part.label, part.question, lambda x, y: fit_logistic(x, y, best))
+        print(
+            f"  learning curve: {int((~part.pitfall).sum())} points → AUC {auc(part.label[~part.pitfall], z[~part.pitfall]):.3f}"
+        )
+
+    x = table(points.evidence, raw[~data.pitfall], POINT_FEATURES)
+    z = out_of_fold(x, points.label, points.question, lambda a, b: fit_logistic(a, b, 0.3))
+    p = 1 / (1 + np.exp(-z))
+    covered, partial = thresholds(points, p)
+    pred, gold = scores(points, p, covered, partial)
+    sure = points.label != 0.5
+    said, truth = p[sure] >= covered, points.label[sure] == 1
+    print(f"fused: AUC {auc(points.label, z):.3f}; covered ≥ {covered:.2f}, partial ≥ {partial:.2f}")
+    print(
+        f"  balanced accuracy {(said[truth].mean() + (~said[~truth]).mean()) / 2:.3f}, TNR {(~said[~truth]).mean():.3f}, TPR {said[truth].mean():.3f}"
+    )
+    print(f"  per answer: r {np.corrcoef(pred, gold)[0, 1]:.3f}, MAE {np.abs(pred - gold).mean():.3f}")
+    for tier in np.unique(points.tier):
+        m = np.isin(np.unique(points.answer), points.answer[points.tier == tier])
+        print(f"  {tier:16} graded {pred[m].mean():.2f} gold {gold[m].mean():.2f}")
+
+    tx = table(traps.evidence, raw[data.pitfall], PITFALL_FEATURES)
+    tz = out_of_fold(tx, traps.label, traps.question, lambda a, b: fit_logistic(a, b, 0.3))
+    tp = 1 / (1 + np.exp(-tz))
+    # A false accusation costs more trust than a missed trap: at most 2 % of honest claims may be flagged.
+    asserted = float(np.quantile(tp[traps.label == 0], 0.98))
+    print(
+        f"pitfalls: AUC {auc(traps.label, tz):.3f}; asserted ≥ {asserted:.2f}, recall {(tp[traps.label == 1] >= asserted).mean():.2f}"
+    )
+    if args.dry_run:
+        return
+
+    mean, scale, weight, bias = fit_logistic(data.state, data.label, best)
+    np.savez_compressed(
+        CALIBRATION / f"{llm.name}.npz",
+        mean=mean.astype(np.float16), scale=scale.astype(np.float16), weight=weight.astype(np.float16), bias=np.float32(bias),
+        model_digest=llm.digest, prompt_hash=next(iter(Probe(load_settings(), llm, None).prompts.values())),
+    )  # fmt: skip
+    record = {
+        "fitted_on": f"eval/training: {len(np.unique(data.answer))} answers to {len(np.unique(data.question))} questions, {len(points.label)} labelled points; labels written by LLM agents, not human-calibrated",
+        "point": head(POINT_FEATURES, fit_logistic(x, points.label, 0.3)),
+        "pitfall": head(PITFALL_FEATURES, fit_logistic(tx, traps.label, 0.3)),
+        "thresholds": {
+            "covered": round(covered, 3),
+            "partial": round(partial, 3),
+            "asserted": round(asserted, 3),
+        },
+    }
+    (CALIBRATION / f"{llm.name}-probe.json").write_text(
+        json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf8"
+    )
+    print(f"written: {llm.name}.npz, {llm.name}-probe.json")
+
+
+if __name__ == "__main__":
+    main()
