@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from coach.domain import Grade, Passage, PitfallHit, Point, Question, Score, Status, Verdict
+from coach.formula import readable
 from coach.score import credit
 
 MARK = {
@@ -129,7 +130,7 @@ def print_passages(console: Console, passages: Sequence[Passage]) -> None:
             Text.assemble((f"{rank}. {passage.chunk.ref}", "bold"), (f"  {passage.score:.4f}  {why}", "dim"))
         )
         console.print(Padding(Text(passage.chunk.heading, style="cyan"), (0, 0, 0, 3)))
-        text = " ".join(passage.chunk.text.split())
+        text = " ".join(readable(passage.chunk.text).split())
         console.print(Padding(Text(text[:200] + ("…" if len(text) > 200 else "")), (0, 0, 1, 3)))
 
 
@@ -173,7 +174,7 @@ def print_question(console: Console, q: Question) -> None:
     )
     if q.coding:
         console.print(Text("\n题面", style="bold"))
-        console.print(Padding(Text(q.coding.statement.strip()), (0, 0, 0, 2)))
+        console.print(Padding(Text(readable(q.coding.statement.strip())), (0, 0, 0, 2)))
     console.print(Text(f"\n要点（共 {sum(p.weight for p in q.rubric)} 分）", style="bold"))
     for line in _rubric_lines(q.rubric, 2):
         console.print(line)
@@ -187,7 +188,7 @@ def print_question(console: Console, q: Question) -> None:
             )
             console.print(Padding(Text(f"更正：{p.correction}"), (0, 0, 0, 6)))
     console.print(Text("\n参考答案", style="bold"))
-    console.print(Padding(Text(q.reference.strip()), (0, 0, 0, 2)))
+    console.print(Padding(Text(readable(q.reference.strip())), (0, 0, 0, 2)))
     if q.coding:
         console.print(Text("\n参考实现", style="bold"))
         from rich.syntax import Syntax

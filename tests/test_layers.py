@@ -23,6 +23,7 @@ FLOORS = {
     "coach.notes": 1,
     "coach.bank": 1,
     "coach.score": 1,
+    "coach.formula": 1,
     "coach.embed": 1,
     "coach.llm": 2,
     "coach.index": 2,
