@@ -48,7 +48,9 @@ def _grouped(latex: str) -> str:
             inner = {r"\top": "T", r"\intercal": "T", "*": "∗", r"\ast": "∗", r"\star": "∗"}.get(
                 inner.strip(), inner
             )
-            if mark == "^" and re.fullmatch(r"[0-9+\-]+|n|T", inner):
+            if inner == "∗":
+                out.append(inner)
+            elif mark == "^" and re.fullmatch(r"[0-9+\-]+|n|T", inner):
                 out.append(inner.translate(_SUPER))
             else:
                 out.append(

@@ -15,7 +15,7 @@ from coach.formula import readable
         (r"$O(n^2 d)$", "O(n² d)"),
         (r"$\pi_\theta$", "π_θ"),
         (r"$\log\frac{a}{b}$", "log(a/b)"),
-        (r"$\pi^*$", "π^∗"),
+        (r"$\pi^*$", "π∗"),
         (r"$KL(p\|q)$", "KL(p‖q)"),
         ("没有公式，价格 5 元", "没有公式，价格 5 元"),
     ],
