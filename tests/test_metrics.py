@@ -131,7 +131,9 @@ def test_selection_keeps_the_surest() -> None:
 
 
 rows = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False)), min_size=2, max_size=40
+    st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False)),
+    min_size=2,
+    max_size=40,
 )
 
 
@@ -184,7 +186,9 @@ def test_pairing_cancels_what_the_questions_share() -> None:
     first = Columns(np.zeros(100), hard, np.array(group))
     second = Columns(np.zeros(100), hard + 2, np.array(group))
     found = paired(first, second, lambda c: s.mean(c.predicted))
-    assert found.value == pytest.approx(2) and found.low == pytest.approx(2) and found.high == pytest.approx(2)
+    assert (
+        found.value == pytest.approx(2) and found.low == pytest.approx(2) and found.high == pytest.approx(2)
+    )
     with pytest.raises(ValueError, match="same items"):
         paired(first, second.take(np.arange(50)), lambda c: s.mean(c.predicted))
 

@@ -79,9 +79,7 @@ def brier(gold: ArrayLike, probability: ArrayLike) -> float | None:
     return mean((_floats(gold) - _floats(probability)) ** 2)
 
 
-def reliability(
-    gold: ArrayLike, probability: ArrayLike, bins: int = 10
-) -> list[tuple[float, float, int]]:
+def reliability(gold: ArrayLike, probability: ArrayLike, bins: int = 10) -> list[tuple[float, float, int]]:
     """(mean probability, mean label, rows) of bins that hold equally many rows, in rising probability."""
     g, p = _floats(gold), _floats(probability)
     order = np.argsort(p, kind="stable")

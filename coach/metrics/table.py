@@ -33,6 +33,7 @@ from coach.metrics.stats import (
     within_group_r,
 )
 
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Rows of one table, as arrays of one length. What a family does not have stays empty.
@@ -135,7 +136,10 @@ METRICS: dict[str, Metric] = {
     "pearson": Metric("Pearson r", "answers", lambda c: pearson(c.gold, c.predicted), "higher"),
     "spearman": Metric("Spearman ρ", "answers", lambda c: spearman(c.gold, c.predicted), "higher"),
     "within_r": Metric(
-        "r within a question", "answers", lambda c: within_group_r(c.gold, c.predicted, list(c.group)), "higher"
+        "r within a question",
+        "answers",
+        lambda c: within_group_r(c.gold, c.predicted, list(c.group)),
+        "higher",
     ),
     "mae": Metric("MAE of 100", "answers", lambda c: mae(c.gold, c.predicted), "lower"),
     "interval_coverage": Metric("80 % interval covers", "answers", _interval, "within"),
@@ -169,14 +173,10 @@ METRICS: dict[str, Metric] = {
     "flips_invariant": Metric(
         "verdict flips, meaning kept", "flips", lambda c: mean(c.gold != c.predicted), "lower"
     ),
-    "wrong_direction": Metric(
-        "wrong direction", "direction", lambda c: mean(c.predicted < -1e-9), "lower"
-    ),
+    "wrong_direction": Metric("wrong direction", "direction", lambda c: mean(c.predicted < -1e-9), "lower"),
     "sensitivity": Metric("sensitivity", "sensitivity", lambda c: mean(c.predicted), "higher"),
     # Rows of `ratings` are answers, columns its repeats.
-    "differing_scores": Metric(
-        "same answer, other score", "ratings", _differing, "lower"
-    ),
+    "differing_scores": Metric("same answer, other score", "ratings", _differing, "lower"),
     "max_delta": Metric(
         "largest |Δ| over repeats", "ratings", lambda c: max_delta(c.predicted.tolist()), "lower"
     ),
@@ -187,13 +187,13 @@ METRICS: dict[str, Metric] = {
     "repeat_flips": Metric(
         "verdict flips over repeats", "repeat-points", lambda c: mean(c.predicted), "lower"
     ),
-    "followup_aims": Metric("follow-up aims at a gap", "followup:aims", lambda c: mean(c.predicted), "higher"),
+    "followup_aims": Metric(
+        "follow-up aims at a gap", "followup:aims", lambda c: mean(c.predicted), "higher"
+    ),
     "followup_leaks": Metric(
         "follow-up gives it away", "followup:leaks", lambda c: mean(c.predicted), "lower"
     ),
-    "followup_repeats": Metric(
-        "follow-up repeats", "followup:repeats", lambda c: mean(c.predicted), "lower"
-    ),
+    "followup_repeats": Metric("follow-up repeats", "followup:repeats", lambda c: mean(c.predicted), "lower"),
     "followup_is_question": Metric(
         "follow-up is one question", "followup:question", lambda c: mean(c.predicted), "higher"
     ),

@@ -1,0 +1,145 @@
+"""What is kept of a run: the snapshot a comparison needs, the blessed baseline file, scores computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from coach.domain import Flag, Question, Usage
+from coach.errors import UsageError
+from coach.evals.cases import EvalCase, EvalSet
+from coach.evals.measure import Measurement
+from coach.evals.store import Meta, Run, write_atomic
+from coach.evals.tables import GRADER, PointCall, Prediction, Predictions, Tables, systems
+from coach.score import score
+from coach.text import sha256
+
+FORMAT = 1
+_FLAG = Flag(kind="injection", quote="(not kept in a baseline)")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a comparison needs of a run: who graded, and the grader's prediction for every case by content hash."""
+
+    meta: Meta
+    predictions: Predictions
+    contents: Mapping[str, str]
+
+    def on(self, cases: EvalSet) -> Tables:
+        """These predictions as tables over `cases`; a case whose text, labels or rubric changed does not count."""
+        same = {c.id for c in cases.cases if self.contents.get(c.id) == content(cases, c)}
+        return Tables(cases, {key: p for key, p in self.predictions.items() if key[0] in same})
+
+
+def content(cases: EvalSet, case: EvalCase) -> str:
+    return sha256(case.model_dump_json() + cases.question_for(case).model_dump_json())[:10]
+
+
+def snapshot(run: Run) -> Snapshot:
+    cases = run.cases
+    return Snapshot(
+        run.meta,
+        systems(run.records().values(), {})[GRADER],
+        {c.id: content(cases, c) for c in cases.cases},
+    )
+
+
+# ── bless ────────────────────────────────────────────────────────────────────────────────────────
+def bless(path: Path, run: Run, measured: Measurement) -> None:
+    """Write the baseline: metrics with intervals, and every prediction in a compact row. UsageError when unfinished."""
+    if measured.counts["missing"]:
+        raise UsageError(
+            f"{run.meta.name} lacks {measured.counts['missing']} items",
+            "finish it: run the same command again",
+        )
+    kept = snapshot(run)
+    rows = {}
+    for (case_id, repeat), p in sorted(kept.predictions.items()):
+        points = {i: [c.status, c.credit, c.probability] for i, c in p.points.items()}
+        rows[f"{case_id}@{repeat}"] = [
+            kept.contents[case_id],
+            p.score,
+            p.low,
+            p.high,
+            points,
+            sorted(p.hits),
+            int(bool(p.flags)),
+            round(p.usage.seconds, 2),
+        ]
+    head = {
+        "format": FORMAT,
+        "meta": run.meta.model_dump(mode="json"),
+        "counts": measured.counts,
+        "metrics": {s: {m: asdict(e) for m, e in row.items()} for s, row in measured.metrics.items()},
+    }
+    # One item a line: a new baseline is then a readable diff.
+    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in rows.items()]
+    body = (
+        json.dumps(head, ensure_ascii=False, indent=1)[:-2]
+        + ',\n "items": {\n'
+        + ",\n".join(lines)
+        + "\n}}\n"
+    )
+    write_atomic(path, body)
+
+
+def read_baseline(path: Path) -> Snapshot:
+    try:
+        data = json.loads(path.read_text(encoding="utf8"))
+        if data["format"] != FORMAT:
+            raise UsageError(
+                f"{path}: format {data['format']}, this version reads {FORMAT}", "bless a run again"
+            )
+        predictions, contents = {}, {}
+        for name, row in data["items"].items():
+            case_id, _, repeat = name.rpartition("@")
+            digest, score, low, high, points, hits, flagged, seconds = row
+            contents[case_id] = digest
+            predictions[case_id, int(repeat)] = Prediction(
+                score=score,
+                low=low,
+                high=high,
+                points={i: PointCall(*call) for i, call in points.items()},
+                hits=frozenset(hits),
+                flags=(_FLAG,) * flagged,
+                usage=Usage(seconds=seconds),
+            )
+        return Snapshot(Meta.model_validate(data["meta"]), predictions, contents)
+    except FileNotFoundError as e:
+        raise UsageError(f"no baseline at {path}", "make one with: coach eval bless RUN") from e
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, ValidationError) as e:
+        raise UsageError(f"{path}: not a baseline: {e}", "make one with: coach eval bless RUN") from e
+
+
+def rescore(run: Run, folder: Path, questions: Mapping[str, Question]) -> Run:
+    """The run with scores computed again from the stored verdicts, by today's arithmetic and today's weights.
+
+    No model is called. `questions` are the bank's; a question that is no longer there keeps its weights.
+    """
+    cases = run.cases
+    meta = run.meta.model_copy(update={"name": folder.name, "derived_from": run.meta.name})
+    out = Run.create(folder, meta, cases)
+    (folder / "items.jsonl").unlink(missing_ok=True)
+    by_id = {c.id: c for c in cases.cases}
+    for record in run.records().values():
+        if record.system == GRADER and record.verdicts:
+            question = questions.get(by_id[record.case_id].question_id)
+            weights = {p.id: p.weight for p in question.rubric} if question else {}
+            penalties = {p.id: p.penalty for p in question.pitfalls} if question else {}
+            verdicts = tuple(
+                v.model_copy(update={"weight": weights.get(v.point_id, v.weight)}) for v in record.verdicts
+            )
+            hits = tuple(
+                h.model_copy(update={"penalty": penalties.get(h.pitfall_id, h.penalty)})
+                for h in record.pitfalls
+            )
+            total = score(verdicts, hits)
+            record = record.model_copy(update={"verdicts": verdicts, "pitfalls": hits, "score": total})
+        out.append(record)
+    out.write_floors(run.floors())
+    return out
