@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from coach.domain import Flag, Question, Usage
 from coach.errors import UsageError
-from coach.evals.cases import EvalCase, EvalSet
+from coach.evals.cases import EvalCase, EvalSet, gold_score
 from coach.evals.measure import Measurement
-from coach.evals.store import Meta, Run, write_atomic
+from coach.evals.store import Meta, Record, Run, write_atomic
 from coach.evals.tables import GRADER, PointCall, Prediction, Predictions, Tables, systems
 from coach.score import score
 from coach.text import sha256
@@ -116,30 +116,56 @@ def read_baseline(path: Path) -> Snapshot:
         raise UsageError(f"{path}: not a baseline: {e}", "make one with: coach eval bless RUN") from e
 
 
-def rescore(run: Run, folder: Path, questions: Mapping[str, Question]) -> Run:
-    """The run with scores computed again from the stored verdicts, by today's arithmetic and today's weights.
+def _reweighted(old: Question, now: Question | None) -> Question:
+    """The question as it was graded, with the bank's weights and penalties of today."""
+    if now is None:
+        return old
+    weights = {p.id: p.weight for p in now.rubric}
+    penalties = {p.id: p.penalty for p in now.pitfalls}
+    return old.model_copy(
+        update={
+            "rubric": tuple(p.model_copy(update={"weight": weights.get(p.id, p.weight)}) for p in old.rubric),
+            "pitfalls": tuple(
+                p.model_copy(update={"penalty": penalties.get(p.id, p.penalty)}) for p in old.pitfalls
+            ),
+        }
+    )
 
-    No model is called. `questions` are the bank's; a question that is no longer there keeps its weights.
+
+def _rescored(record: Record, question: Question) -> Record:
+    if record.system != GRADER or not record.verdicts:
+        return record
+    weights = {p.id: p.weight for p in question.rubric}
+    penalties = {p.id: p.penalty for p in question.pitfalls}
+    verdicts = tuple(v.model_copy(update={"weight": weights[v.point_id]}) for v in record.verdicts)
+    hits = tuple(h.model_copy(update={"penalty": penalties[h.pitfall_id]}) for h in record.pitfalls)
+    return record.model_copy(update={"verdicts": verdicts, "pitfalls": hits, "score": score(verdicts, hits)})
+
+
+def rescore(run: Run, folder: Path, bank: Mapping[str, Question]) -> Run:
+    """The run with scores and gold computed again from stored verdicts and labels: today's arithmetic, today's weights.
+
+    No model is called. A question that is no longer in the bank keeps its weights. Floors keep their predictions.
     """
-    cases = run.cases
-    meta = run.meta.model_copy(update={"name": folder.name, "derived_from": run.meta.name})
+    old = run.cases
+    questions = {i: _reweighted(q, bank.get(i)) for i, q in old.questions.items()}
+    cases = EvalSet(
+        old.split,
+        tuple(
+            c.model_copy(update={"gold": gold_score(questions[c.question_id], c.labels, c.pitfalls)})
+            if c.labels
+            else c
+            for c in old.cases
+        ),
+        questions,
+    )
+    meta = run.meta.model_copy(
+        update={"name": folder.name, "derived_from": run.meta.name, "cases": cases.digest}
+    )
     out = Run.create(folder, meta, cases)
     (folder / "items.jsonl").unlink(missing_ok=True)
-    by_id = {c.id: c for c in cases.cases}
+    of = {c.id: questions[c.question_id] for c in cases.cases}
     for record in run.records().values():
-        if record.system == GRADER and record.verdicts:
-            question = questions.get(by_id[record.case_id].question_id)
-            weights = {p.id: p.weight for p in question.rubric} if question else {}
-            penalties = {p.id: p.penalty for p in question.pitfalls} if question else {}
-            verdicts = tuple(
-                v.model_copy(update={"weight": weights.get(v.point_id, v.weight)}) for v in record.verdicts
-            )
-            hits = tuple(
-                h.model_copy(update={"penalty": penalties.get(h.pitfall_id, h.penalty)})
-                for h in record.pitfalls
-            )
-            total = score(verdicts, hits)
-            record = record.model_copy(update={"verdicts": verdicts, "pitfalls": hits, "score": total})
-        out.append(record)
+        out.append(_rescored(record, of[record.case_id]))
     out.write_floors(run.floors())
     return out

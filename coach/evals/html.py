@@ -155,7 +155,7 @@ def render(measured: Measurement) -> str:
     prompts = " ".join(f"{name}@{digest}" for name, digest in sorted(f.prompts.items()))
     labels = list(measured.confusion)
     usage = measured.counts["usage"]
-    short = [n for n in ("mean", "mean_abs", "largest_abs")]
+    short = ("mean", "mean_abs", "largest_abs")
     parts = [
         f"<h1>{escape(meta.name)}</h1>",
         f'<p class="soft">{escape(meta.created)} · split {escape(meta.split)} · {escape(f.model)} · {escape(f.judge)} · '
