@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,10 +16,13 @@ from coach.evals.cases import EvalCase, EvalSet, gold_score
 from coach.evals.measure import Measurement
 from coach.evals.store import Meta, Record, Run, write_atomic
 from coach.evals.tables import GRADER, PointCall, Prediction, Predictions, Tables, systems
-from coach.score import score
+from coach.score import CREDIT, score
 from coach.text import sha256
 
 FORMAT = 1
+_LETTER = {"covered": "c", "partial": "p", "missing": "m", "contradicted": "x", "unjudged": "u"}
+_STATUS = {letter: status for status, letter in _LETTER.items()}
+_CREDIT = {status.value: credit for status, credit in CREDIT.items()}
 _FLAG = Flag(kind="injection", quote="(not kept in a baseline)")
 
 
@@ -49,6 +53,20 @@ def snapshot(run: Run) -> Snapshot:
     )
 
 
+def _packed(call: PointCall) -> list[Any]:
+    """[status, probability], and the credit where the status alone does not say it."""
+    p = None if call.probability is None else round(call.probability, 4)
+    if call.credit == _CREDIT.get(call.status):
+        return [_LETTER[call.status], p]
+    return [_LETTER[call.status], p, call.credit]
+
+
+def _unpacked(packed: list[Any]) -> PointCall:
+    letter, p, *credit = packed
+    status = _STATUS[letter]
+    return PointCall(status, credit[0] if credit else _CREDIT.get(status), p)
+
+
 # ── bless ────────────────────────────────────────────────────────────────────────────────────────
 def bless(path: Path, run: Run, measured: Measurement) -> None:
     """Write the baseline: metrics with intervals, and every prediction in a compact row. UsageError when unfinished."""
@@ -60,7 +78,7 @@ def bless(path: Path, run: Run, measured: Measurement) -> None:
     kept = snapshot(run)
     rows = {}
     for (case_id, repeat), p in sorted(kept.predictions.items()):
-        points = {i: [c.status, c.credit, c.probability] for i, c in p.points.items()}
+        points = {i: _packed(c) for i, c in p.points.items()}
         rows[f"{case_id}@{repeat}"] = [
             kept.contents[case_id],
             p.score,
@@ -78,7 +96,10 @@ def bless(path: Path, run: Run, measured: Measurement) -> None:
         "metrics": {s: {m: asdict(e) for m, e in row.items()} for s, row in measured.metrics.items()},
     }
     # One item a line: a new baseline is then a readable diff.
-    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in rows.items()]
+    lines = [
+        f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False, separators=(',', ':'))}"
+        for k, v in rows.items()
+    ]
     body = (
         json.dumps(head, ensure_ascii=False, indent=1)[:-2]
         + ',\n "items": {\n'
@@ -104,7 +125,7 @@ def read_baseline(path: Path) -> Snapshot:
                 score=score,
                 low=low,
                 high=high,
-                points={i: PointCall(*call) for i, call in points.items()},
+                points={i: _unpacked(call) for i, call in points.items()},
                 hits=frozenset(hits),
                 flags=(_FLAG,) * flagged,
                 usage=Usage(seconds=seconds),

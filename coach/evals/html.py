@@ -72,7 +72,7 @@ def _headline(measured: Measurement) -> str:
 def _difference(name: str, found: Estimate | None) -> str:
     if found is None or found.value is None:
         return UNDEFINED
-    text = f"{written(name, found.value)} {interval(name, found)}"
+    text = f'{written(name, found.value)}<br><span class="soft">{interval(name, found)}</span>'
     clear = found.low is not None and found.high is not None and not found.low <= 0 <= found.high
     return f"<b>{text}</b>" if clear else text
 

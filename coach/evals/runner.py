@@ -5,6 +5,7 @@ The runner knows no model: it is given a factory that makes a `Subject`, one for
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -157,9 +158,7 @@ def _in_threads(
     """At most `threads` items in flight. The first failure, Ctrl-C included, starts no more and waits for those."""
     queue = iter(todo)
     with ThreadPoolExecutor(threads) as pool:
-        flying: set[Future[Record]] = {
-            pool.submit(work, job) for job, _ in zip(queue, range(threads), strict=False)
-        }
+        flying: set[Future[Record]] = {pool.submit(work, job) for job in itertools.islice(queue, threads)}
         while flying:
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
             for future in done:

@@ -30,14 +30,18 @@ class PointCall:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one system says about one case in one repeat. `score` is None where it gave none."""
+    """What one system says about one case in one repeat. `score` is None where it gave none.
+
+    `flags` is None for a system that has no such thing; `judges_points` is False for one that only gives a number.
+    """
 
     score: float | None
     low: float | None = None
     high: float | None = None
     points: Mapping[str, PointCall] = field(default_factory=dict)
     hits: frozenset[str] = frozenset()
-    flags: tuple[Flag, ...] = ()
+    flags: tuple[Flag, ...] | None = None
+    judges_points: bool = True
     follow_up: Asked | None = None
     usage: Usage = field(default_factory=Usage)
     error: bool = False
@@ -55,17 +59,18 @@ def from_record(record: Record) -> Prediction:
         else PointCall(v.status.value, credit(v), credit(v) if v.probability is None else v.probability)
         for v in record.verdicts
     }
-    empty = is_empty(record)
+    empty, holistic = is_empty(record), record.system != GRADER
     if empty:  # nothing was said, so nothing is stated: certain, and no abstention
         points = {i: PointCall(Status.MISSING.value, 0.0, 0.0) for i in points}
     score = record.score
     return Prediction(
         score=0.0 if empty else score.value if score else None,
-        low=0.0 if empty else score.low if score else None,
-        high=0.0 if empty else score.high if score else None,
+        low=None if holistic else 0.0 if empty else score.low if score else None,
+        high=None if holistic else 0.0 if empty else score.high if score else None,
         points=points,
         hits=frozenset(h.pitfall_id for h in record.pitfalls),
-        flags=record.flags,
+        flags=None if holistic else record.flags,
+        judges_points=not holistic,
         follow_up=record.follow_up,
         usage=record.usage,
         error=record.status == "error",
@@ -250,7 +255,7 @@ class Tables:
         return [
             _row(c, c.id, float(who == "hostile"), float(bool(p.flags)))
             for c in self.cases.cases
-            if c.suite == suite and (p := self.prediction(c.id)) and not p.error
+            if c.suite == suite and (p := self.prediction(c.id)) and not p.error and p.flags is not None
         ]
 
     def _repeated(self) -> Iterable[tuple[EvalCase, list[Prediction]]]:
@@ -289,6 +294,7 @@ class Tables:
         return [
             _row(case, f"{case.id}#{i}", 1.0, float(i in points and points[i].credit is not None))
             for case in self._labelled
+            if self._of[case.id, 0].judges_points
             for points in [self._of[case.id, 0].points]
             for i in case.labels
         ]

@@ -53,6 +53,11 @@ def _changed(case: EvalCase, kind: str, **update: Any) -> EvalCase:
     )
 
 
+def _joined(parts: Sequence[str]) -> str:
+    """Sentences as one text; English ones need the blank that the cut took away."""
+    return "".join(f"{p} " if p.endswith(".") else p for p in parts).strip()
+
+
 # ── must not move the grade ──────────────────────────────────────────────────────────────────────
 def shuffle(case: EvalCase, question: Question, rng: random.Random, aliases: Aliases) -> EvalCase | None:
     parts = [s.text for s in sentences(case.answer)]
@@ -61,7 +66,7 @@ def shuffle(case: EvalCase, question: Question, rng: random.Random, aliases: Ali
     mixed = parts[:]
     while mixed == parts:
         rng.shuffle(mixed)
-    return _changed(case, "shuffle", answer="".join(mixed))
+    return _changed(case, "shuffle", answer=_joined(mixed))
 
 
 def _swap(text: str, old: str, new: str) -> str:

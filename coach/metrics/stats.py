@@ -104,17 +104,15 @@ def kappa(
     """
     if not len(first):
         return None
-    names = sorted({*first, *second})  # type: ignore[type-var]
-    at = {name: i for i, name in enumerate(names)}
+    names, codes = np.unique(np.array([*first, *second]), return_inverse=True)
     observed = np.zeros((len(names), len(names)))
-    for a, b in zip(first, second, strict=True):
-        observed[at[a], at[b]] += 1
+    np.add.at(observed, (codes[: len(first)], codes[len(first) :]), 1)
     observed /= observed.sum()
     expected = np.outer(observed.sum(1), observed.sum(0))
     if weights == "none":
         cost = 1 - np.eye(len(names))
     else:
-        scale = _floats([float(n) for n in names])  # type: ignore[arg-type]
+        scale = names.astype(float)
         cost = (scale[:, None] - scale[None, :]) ** 2
     chance = float((cost * expected).sum())
     return None if chance == 0 else 1 - float((cost * observed).sum()) / chance
