@@ -174,6 +174,21 @@ def test_the_bootstrap_draws_questions_not_rows() -> None:
     assert (found.value, found.low, found.high, found.rows, found.groups) == (5.0, 0.0, 10.0, 20, 2)
 
 
+def test_a_question_drawn_twice_counts_twice() -> None:
+    # r = 1 in one question and −1 in the other: the mean over a resample's two draws is 1, 0 or −1.
+    t = table([1, 2, 3, 1, 2, 3], [1, 2, 3, 3, 2, 1], ["a"] * 3 + ["b"] * 3)
+    seen: dict[float | None, int] = {}
+
+    def r(c: Columns) -> float | None:
+        value = s.within_group_r(c.gold, c.predicted, list(c.group))
+        assert len(set(c.group)) == 2
+        seen[value] = seen.get(value, 0) + 1
+        return value
+
+    estimate(t, r, 400)
+    assert sorted(round(v) for v in seen if v is not None) == [-1, 0, 1]
+
+
 def test_an_interval_needs_two_questions_and_a_value_needs_rows() -> None:
     assert estimate(table([1, 2], [1, 3], ["a", "a"]), lambda c: s.mae(c.gold, c.predicted)).low is None
     assert estimate(table([], [], []), lambda c: s.mae(c.gold, c.predicted)).value is None

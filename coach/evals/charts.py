@@ -43,7 +43,7 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
     return lambda v: start + (v - low) / (high - low) * (end - start)
 
 
-_X: Callable[[float], float] = _scale(0, 1, _LEFT + 6, _W - 12)
+_X: Callable[[float], float] = _scale(0, 1, _LEFT + 6, _W - 22)
 _Y: Callable[[float], float] = _scale(0, 1, _H - _BOTTOM, _TOP)
 _UNIT = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,13 +27,26 @@ class Estimate:
     groups: int
 
 
-def _draws(group: Array, resamples: int, seed: int) -> tuple[list[Array], int]:
-    """(row numbers of each resample, number of groups); whole groups are drawn with replacement."""
+Draw = tuple[Array, Array]
+
+
+def _draws(group: Array, resamples: int, seed: int) -> tuple[list[Draw], int]:
+    """([(row numbers, cluster of each row)], number of groups); whole groups are drawn with replacement.
+
+    A question drawn twice is two clusters: a mean over questions must count it twice.
+    """
     names, inverse = np.unique(group, return_inverse=True)
     rows = [np.flatnonzero(inverse == i) for i in range(len(names))]
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(names), size=(resamples, len(names))) if len(names) else np.zeros((0, 0), int)
-    return [np.concatenate([rows[i] for i in pick]) for pick in picks], len(names)
+    sizes = np.array([len(r) for r in rows])
+    clusters = np.arange(len(names))
+    draws = [(np.concatenate([rows[i] for i in pick]), np.repeat(clusters, sizes[pick])) for pick in picks]
+    return draws, len(names)
+
+
+def _resampled(table: Columns, draw: Draw) -> Columns:
+    return replace(table.take(draw[0]), group=draw[1])
 
 
 def _interval(values: list[float | None]) -> tuple[float | None, float | None]:
@@ -54,7 +67,7 @@ def estimate(
     draws, groups = _draws(table.group, resamples, seed)
     if groups < 2:
         return Estimate(value, None, None, len(table), groups)
-    low, high = _interval([function(table.take(rows)) for rows in draws])
+    low, high = _interval([function(_resampled(table, draw)) for draw in draws])
     return Estimate(value, low, high, len(table), groups)
 
 
@@ -79,8 +92,8 @@ def paired(
     if groups < 2:
         return Estimate(b - a, None, None, len(first), groups)
     differences: list[float | None] = []
-    for rows in draws:
-        x, y = function(first.take(rows)), function(second.take(rows))
+    for draw in draws:
+        x, y = function(_resampled(first, draw)), function(_resampled(second, draw))
         differences.append(None if x is None or y is None else y - x)
     low, high = _interval(differences)
     return Estimate(b - a, low, high, len(first), groups)
