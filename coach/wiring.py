@@ -9,6 +9,7 @@ from coach.bank import Bank, load_bank
 from coach.config import Settings
 from coach.embed import Embedder, Progress, VectorCache, load_embedder
 from coach.errors import UsageError
+from coach.evals.runner import Subject
 from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
 from coach.judge import make_judge
@@ -83,3 +84,11 @@ def grader(settings: Settings, judge: str | None = None, progress: Progress | No
     ready = index(settings, progress)
     llm = open_llm(settings)
     return Grader(settings, make_judge(settings, llm, ready.embedder, judge), ready, llm)
+
+
+def subject(settings: Settings, judge: str | None = None, progress: Progress | None = None) -> Subject:
+    """The grader as evals measure it, with the model and the embedder that the floors are to use."""
+    ready = index(settings, progress)
+    llm = open_llm(settings)
+    made = Grader(settings, make_judge(settings, llm, ready.embedder, judge), ready, llm)
+    return Subject(made, llm, ready.embedder)

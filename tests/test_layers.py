@@ -18,6 +18,7 @@ FLOORS = {
     "coach.errors": 0,
     "coach.domain": 0,
     "coach.text": 0,
+    "coach.metrics": 0,
     "coach.config": 1,
     "coach.prompts": 1,
     "coach.notes": 1,
@@ -35,6 +36,7 @@ FLOORS = {
     "coach.vectors": 3,
     "coach.grade": 4,
     "coach.practice": 5,
+    "coach.evals": 5,
     "coach.report": 6,
     "coach.wiring": 6,
     "coach.cli": 7,
@@ -99,7 +101,9 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize("args", [["--help"], ["grade", "--help"], ["bank", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["grade", "--help"], ["bank", "--help"], ["eval", "run", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(args: list[str]) -> None:
     code = (
         "import sys\n"

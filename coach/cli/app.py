@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, grading, indexing, models, notes, system
+from coach.cli import bank, evals, grading, indexing, models, notes, system
 
 app = typer.Typer(
     name="coach",
@@ -23,6 +23,7 @@ app.command("index")(indexing.index)
 app.add_typer(bank.app, name="bank")
 app.add_typer(notes.app, name="notes")
 app.add_typer(models.app, name="models")
+app.add_typer(evals.app, name="eval")
 app.command("doctor")(system.doctor)
 
 
