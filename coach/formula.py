@@ -32,7 +32,8 @@ def _argument(text: str, at: int) -> tuple[str, int]:
 
 def _grouped(latex: str) -> str:
     """Fractions, powers and indices with more than one symbol get the parentheses that make one line unambiguous."""
-    out, i = [], 0
+    out: list[str] = []
+    i = 0
     while i < len(latex):
         command = re.compile(r"\\[dt]?frac(?![a-zA-Z])").match(latex, i)
         if command:
