@@ -52,7 +52,9 @@ class WordJudge:
             if point.levels:
                 top = max(point.levels)
                 level = min(top, len(case.answer) // 20)
-                status = (Status.MISSING, Status.COVERED)[level == top] if level in (0, top) else Status.PARTIAL
+                status = (
+                    (Status.MISSING, Status.COVERED)[level == top] if level in (0, top) else Status.PARTIAL
+                )
             verdicts.append(
                 Verdict(
                     point_id=point.id, text=point.text, weight=point.weight, status=status, probability=p,
@@ -79,9 +81,13 @@ def make_grader(settings: Settings, judge: WordJudge | None = None) -> Grader:
     embedder = HashEmbedder()
     folder = settings.home / f"test-index-{os.getpid()}"
     if not folder.exists():
-        build(folder, [Root(CURATED, notes)], embedder, VectorCache(settings.home / f"v-{os.getpid()}.sqlite"))
+        build(
+            folder, [Root(CURATED, notes)], embedder, VectorCache(settings.home / f"v-{os.getpid()}.sqlite")
+        )
     index = open_index(folder, embedder)
-    return Grader(settings, judge or WordJudge(), index, ScriptedLLM(lambda m: "那再往下讲，背后的原因是什么？"))
+    return Grader(
+        settings, judge or WordJudge(), index, ScriptedLLM(lambda m: "那再往下讲，背后的原因是什么？")
+    )
 
 
 def main() -> None:

@@ -44,9 +44,7 @@ def coach(home: Path, *args: str, typed: str | bytes = "", **env: str) -> subpro
         input=data, capture_output=True, timeout=120, env=environment(home, **env), cwd=home,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr, done.stderr.decode()
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def start(*extra: str) -> list[str]:
@@ -89,8 +87,8 @@ def test_what_the_follow_up_asks_for_is_not_given_away(home: Path) -> None:
 def test_intents_are_understood_and_never_graded(home: Path) -> None:
     typed = "再说一遍\n.\n能给点提示吗？\n.\n不会\n.\n不会\n.\n跳过\n.\n退出\n.\n"
     done = coach(home, *start(), typed=typed)
-    assert done.returncode == 0 and "得分" not in done.stdout
     out = done.stdout
+    assert done.returncode == 0 and not re.search(r"得分 \d", out)
     assert out.count("为什么要除以") == 3  # asked, repeated, and in the summary
     assert out.count("提示  ") == 2 and "这题先放下" in out and "跳过，不计分" in out
     with sqlite3.connect(home / "interviews.sqlite") as db:
@@ -99,10 +97,9 @@ def test_intents_are_understood_and_never_graded(home: Path) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("command", ["/why 1", "/answer", "/source", "/retry", "/dispute 1"])
-def test_nothing_is_revealed_before_an_attempt(home: Path, command: str) -> None:
-    out = coach(home, *start(), typed=f"{command}\n/quit\n").stdout
-    assert "还没有评分" in out and "方差等于" not in out
+def test_nothing_is_revealed_before_an_attempt(home: Path) -> None:
+    out = coach(home, *start(), typed="/why 1\n/answer\n/source\n/retry\n/dispute 1\n/quit\n").stdout
+    assert out.count("还没有评分") == 5 and "方差等于" not in out
 
 
 def test_pressure_says_nothing_until_the_end(home: Path) -> None:
@@ -186,7 +183,7 @@ def test_continue_goes_on_with_the_open_question_and_its_past(home: Path) -> Non
     assert coach(home, "practice", "--continue").returncode == 2
 
 
-SCRIPT = [f"回答{n}：{HALF}" if n % 3 else f"回答{n}：{FULL}" for n in range(1, 9)]
+SCRIPT = [f"回答{n}：{HALF}" if n % 3 else f"回答{n}：{FULL}" for n in range(1, 7)]
 
 
 def _answers(home: Path) -> list[str]:
@@ -197,12 +194,11 @@ def _answers(home: Path) -> list[str]:
         store.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_kill_9_at_random_moments_loses_no_turn_and_doubles_none(home: Path, seed: int) -> None:
+def test_kill_9_at_random_moments_loses_no_turn_and_doubles_none(home: Path) -> None:
     """Every process is killed after a random time; the next one is fed what the store does not have yet."""
-    rng = random.Random(seed)
+    rng = random.Random(int(os.environ.get("KILL_SEED", "0")))
     args, kills = start("--follow-ups", "1"), 0
-    while kills < 5:
+    while kills < int(os.environ.get("KILLS", "4")):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.practice_app", *args],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -229,7 +225,9 @@ def test_kill_9_at_random_moments_loses_no_turn_and_doubles_none(home: Path, see
     assert done.returncode == 0, done.stderr
     assert _answers(home) == SCRIPT
     with sqlite3.connect(home / "interviews.sqlite") as db:
-        assert db.execute("SELECT count(*) FROM turns WHERE answer IS NOT NULL AND grade IS NULL").fetchone() == (0,)
+        assert db.execute(
+            "SELECT count(*) FROM turns WHERE answer IS NOT NULL AND grade IS NULL"
+        ).fetchone() == (0,)
         assert db.execute("SELECT count(*) FROM interviews").fetchone() == (1,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()

@@ -52,22 +52,24 @@ def smallest_fix(question: Question, grade: Grade, hidden: Collection[str] = ())
     candidates = {_next_step(points[i], v): {i} for i, v in left.items()}
     for sentence in (s.text for s in sentences(question.reference)):
         if len(sentence) <= _MAX_CHARS and not any(term_recall(s, sentence) >= _HINTS_AT for s in secret):
-            says = {i for i in left if not points[i].levels and term_recall(points[i].text, sentence) >= _SAYS_IT}
+            says = {
+                i for i in left if not points[i].levels and term_recall(points[i].text, sentence) >= _SAYS_IT
+            }
             if says:
                 candidates.setdefault(sentence, set()).update(says)
     said: list[str] = []
     turned: dict[str, Verdict] = {}
+
+    def gain(sentence: str) -> tuple[float, int]:
+        new = [left[i] for i in candidates[sentence] - turned.keys()]
+        return sum(v.weight * (credit(_improved(v)) - credit(v)) for v in new), -len(sentence)
+
     while candidates and len(said) < _MAX_SENTENCES:
-
-        def gain(sentence: str) -> tuple[float, int]:
-            new = [left[i] for i in candidates[sentence] - turned.keys()]
-            return sum(v.weight * (credit(_improved(v)) - credit(v)) for v in new), -len(sentence)
-
         best = max(candidates, key=gain)
         if gain(best)[0] <= 0:
             break
         said.append(best)
-        turned |= {i: _improved(left[i]) for i in candidates.pop(best)}
+        turned.update({i: _improved(left[i]) for i in candidates.pop(best)})
     if not said:
         return None
     after = score([turned.get(v.point_id, v) for v in grade.verdicts], grade.pitfalls)
@@ -117,4 +119,5 @@ def cloze(text: str, question: str) -> str:
         at = low.find(word)
         if at >= 0 and len(low) == len(out):
             out = out[:at] + "＿＿" + out[at + len(word) :]
-    return out
+    # Every word was named in the question: the beginning is all that can be given.
+    return out if out != text else text[: len(text) // 3] + "……"
