@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from coach.config import Settings
-from coach.domain import DEEPER, FollowUp, PitfallHit, Point, Question, Status, Usage, Verdict
+from coach.domain import DEEPER, FollowUp, FollowUpType, PitfallHit, Point, Question, Status, Usage, Verdict
 from coach.errors import LLMError
 from coach.llm import LLM
 from coach.prompts import load_prompt
@@ -19,7 +19,7 @@ from coach.text import neutralise, tokens
 _MAX_ASK_CHARS = 80
 _LEAK = 0.6
 # When nothing is open: why → derive → boundary → cost → production, then what is left, a false premise last.
-_WITHOUT_GAP: dict[str, float] = {t: 1 - i / 10 for i, t in enumerate(DEEPER)} | {
+_WITHOUT_GAP: dict[FollowUpType, float] = {t: 1 - i / 10 for i, t in enumerate(DEEPER)} | {
     "clarify": 0.2,
     "false_premise": 0.1,
 }

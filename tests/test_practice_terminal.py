@@ -24,7 +24,7 @@ class Terminal:
         self._stream = pyte.Stream(self._screen)
         self.process = pexpect.spawn(
             sys.executable, ["-m", "tests.practice_app", *args], env=environment(home, **env), cwd=str(ROOT),
-            dimensions=(HEIGHT, WIDTH), encoding="utf8", timeout=60,
+            dimensions=(HEIGHT, WIDTH), encoding="utf8", timeout=30,
         )  # fmt: skip
         self.process.logfile_read = self
 
@@ -41,12 +41,16 @@ class Terminal:
         self.process.expect_exact(text)
 
     def settle(self) -> None:
-        """Until nothing more is drawn."""
-        try:
-            while True:
-                self.process.read_nonblocking(4096, timeout=0.6)
-        except (pexpect.TIMEOUT, pexpect.EOF):
-            pass
+        """Until there is a prompt and nothing more is drawn."""
+        for _ in range(40):
+            try:
+                while True:
+                    self.process.read_nonblocking(4096, timeout=0.5)
+            except pexpect.EOF:
+                return
+            except pexpect.TIMEOUT:
+                if "> " in self.screen:
+                    return
 
     @property
     def screen(self) -> str:
@@ -65,7 +69,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def test_chinese_is_typed_deleted_pasted_sent_and_graded(home: Path) -> None:
     terminal = Terminal(home, *start())
-    terminal.wait("> ")
     terminal.settle()
     assert "问题 1" in terminal.screen and "Alt+Enter" in terminal.screen
     terminal.send("饱和魑魅")
@@ -90,10 +93,9 @@ def test_chinese_is_typed_deleted_pasted_sent_and_graded(home: Path) -> None:
     assert "/retry" in terminal.screen  # completion
     terminal.send("ry\r")  # Enter sends a command
     terminal.wait("重答 问题 1")
-    terminal.wait("> ")
+    terminal.settle()
     terminal.send(FULL + "\x04")  # Ctrl+D sends, too
     terminal.wait("重答 33 → 100")
-    terminal.wait("> ")
     terminal.settle()
     terminal.send("/quit\r")
     terminal.wait("本场小结")
@@ -110,7 +112,6 @@ def test_chinese_is_typed_deleted_pasted_sent_and_graded(home: Path) -> None:
 
 def test_ctrl_c_keeps_the_draft_and_continue_brings_it_back(home: Path) -> None:
     terminal = Terminal(home, *start())
-    terminal.wait("> ")
     terminal.settle()
     terminal.send("写到一半的回答")
     terminal.settle()
@@ -120,7 +121,6 @@ def test_ctrl_c_keeps_the_draft_and_continue_brings_it_back(home: Path) -> None:
     terminal.process.close()
     assert terminal.process.exitstatus == 130
     again = Terminal(home, "practice", "--continue")
-    again.wait("> ")
     again.settle()
     assert "> 写到一半的回答" in again.screen and "草稿" in again.screen
     again.send("\x03")
@@ -130,7 +130,6 @@ def test_ctrl_c_keeps_the_draft_and_continue_brings_it_back(home: Path) -> None:
 
 def test_ctrl_c_while_grading_keeps_the_answer(home: Path) -> None:
     terminal = Terminal(home, *start(), PRACTICE_SLOW="30")
-    terminal.wait("> ")
     terminal.settle()
     terminal.send(HALF + SEND)
     terminal.wait("回答已保存")
@@ -140,7 +139,7 @@ def test_ctrl_c_while_grading_keeps_the_answer(home: Path) -> None:
     assert terminal.process.exitstatus == 130
     again = Terminal(home, "practice", "--continue")
     again.wait("得分")
-    again.wait("> ")
+    again.settle()
     again.send("\x03")
     again.process.expect(pexpect.EOF)
     again.process.close()
@@ -152,13 +151,12 @@ def test_the_start_screen_offers_and_editor_fills_the_input(home: Path) -> None:
     editor.chmod(0o755)
     terminal = Terminal(home, "practice", "--seed", "1", EDITOR=str(editor))
     terminal.wait("做什么？")
-    terminal.wait("> ")
+    terminal.settle()
     terminal.send("t 没有的主题\r")
     terminal.wait("没看懂")
-    terminal.wait("> ")
+    terminal.settle()
     terminal.send("t peft-lora\r")
     terminal.wait("问题 1")
-    terminal.wait("> ")
     terminal.settle()
     assert "peft-lora" in terminal.screen
     terminal.send("/edit\r")

@@ -274,16 +274,21 @@ class Chat:
         from rich.text import Text
 
         recognised: list[str] = []
-        wait = self.say("loading") if self.loader.loading else self.say("saved")
-        with Live(Text(wait + " …", style="dim"), console=self.view.console, transient=True) as live:
+        state = self.say("saved")
 
-            def seen(verdict: Verdict, done: int, total: int) -> None:
-                if verdict.status is Status.COVERED and not self.pressure:
-                    recognised.append(f"✔ {verdict.text}")
-                live.update(
-                    Text("\n".join([*recognised, self.say("judged", done=done, total=total)]), style="dim")
-                )
+        def draw() -> Text:
+            # Until the model has loaded that is what takes the time; asked anew at every refresh.
+            now = f"{state} · {self.say('loading')}" if self.loader.loading else state
+            return Text("\n".join([*recognised, now + " …"]), style="dim")
 
+        def seen(verdict: Verdict, done: int, total: int) -> None:
+            nonlocal state
+            if verdict.status is Status.COVERED and not self.pressure:
+                recognised.append(f"✔ {verdict.text}")
+            state = self.say("judged", done=done, total=total)
+            live.refresh()
+
+        with Live(get_renderable=draw, console=self.view.console, transient=True) as live:
             yield seen
 
     def _grade(self) -> CoachError | None:
