@@ -16,7 +16,7 @@ from coach.config import Settings, load_settings
 from coach.domain import FollowUp, Grade, Question, Status, Verdict
 from coach.errors import LLMUnavailable, UsageError
 from coach.grade import Grader
-from coach.practice import assist, coaching, plan, schedule
+from coach.practice import assist, coaching, plan, rows, schedule
 from coach.practice.commands import COMMANDS, Call, parse
 from coach.practice.intents import classify
 from coach.practice.interview import Interview, NothingGraded
@@ -236,8 +236,8 @@ class Fragile(Store):
 
 def _play(store: Store, grader: Grader, clock: Clock, script: list[str]) -> None:
     """What the chat does: grade what waits, then give the next scripted answer to whatever is open."""
-    rows = store.interviews()
-    number = rows[0].id if rows else store.begin(clock(), {**CONFIG, "follow_ups": 1})
+    known = store.interviews()
+    number = known[0].id if known else store.begin(clock(), {**CONFIG, "follow_ups": 1})
     interview = Interview(store, number, QUESTIONS, lambda: grader, clock)
     if interview.waiting:
         interview.grade_waiting()
@@ -334,7 +334,9 @@ def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"not a database")
 
 
-def test_a_long_interview_asks_the_store_for_little(store: Store, grader: Grader, clock: Clock) -> None:
+def test_a_long_interview_asks_the_store_for_little(
+    store: Store, grader: Grader, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Work per turn must not grow with the interview: counted in rows read, not in seconds."""
     many = {f"q{n}": question(n) for n in range(1, 202)}
     interview = Interview(
@@ -345,7 +347,7 @@ def test_a_long_interview_asks_the_store_for_little(store: Store, grader: Grader
         clock,
     )
     read = 0
-    real = Store._round
+    real = rows.read_round
 
     def counted(row: sqlite3.Row):  # type: ignore[no-untyped-def]
         nonlocal read
@@ -353,15 +355,12 @@ def test_a_long_interview_asks_the_store_for_little(store: Store, grader: Grader
         return real(row)
 
     per_turn = []
-    Store._round = staticmethod(counted)  # type: ignore[method-assign]
-    try:
-        for _ in range(200):
-            before = read
-            interview.current()
-            say(interview, BOTH)
-            per_turn.append(read - before)
-    finally:
-        Store._round = staticmethod(real)  # type: ignore[method-assign]
+    monkeypatch.setattr("coach.practice.store.read_round", counted)
+    for _ in range(200):
+        before = read
+        interview.current()
+        say(interview, BOTH)
+        per_turn.append(read - before)
     assert len(store.asked_ids(interview.id)) == 200 and max(per_turn[100:]) <= max(per_turn[:10])
 
 
@@ -369,12 +368,12 @@ def test_a_long_interview_asks_the_store_for_little(store: Store, grader: Grader
 def test_a_mock_interview_has_its_stages_in_order_and_no_question_twice() -> None:
     bank = list(load_bank(load_settings({}).knowledge / "questions"))
     for name, mock in plan.MOCKS.items():
-        rows = plan.mock_plan(name, bank, 5)
-        assert rows == plan.mock_plan(name, bank, 5) != plan.mock_plan(name, bank, 6)
-        ids = [i for _, i in rows]
+        made = plan.mock_plan(name, bank, 5)
+        assert made == plan.mock_plan(name, bank, 5) != plan.mock_plan(name, bank, 6)
+        ids = [i for _, i in made]
         assert len(set(ids)) == len(ids)
-        assert list(dict.fromkeys(s for s, _ in rows)) == [s.name for s in mock.stages] + ["反问"]
-        assert len(rows) == sum(s.count for s in mock.stages) + 1
+        assert list(dict.fromkeys(s for s, _ in made)) == [s.name for s in mock.stages] + ["反问"]
+        assert len(made) == sum(s.count for s in mock.stages) + 1
     with pytest.raises(UsageError, match="no mock interview"):
         plan.mock_plan("三面", bank, 1)
     kuaishou = plan.mock_plan("一面", bank, 5, "快手")
@@ -383,8 +382,8 @@ def test_a_mock_interview_has_its_stages_in_order_and_no_question_twice() -> Non
 
 
 def test_out_of_time_leads_to_the_closing_stage_only(store: Store, grader: Grader, clock: Clock) -> None:
-    rows = [["八股", "q1"], ["八股", "q2"], ["八股", "q3"], ["反问", "q4"]]
-    interview = begin(store, grader, clock, plan=rows, minutes=1)
+    stages = [["八股", "q1"], ["八股", "q2"], ["八股", "q3"], ["反问", "q4"]]
+    interview = begin(store, grader, clock, plan=stages, minutes=1)
     interview.current()
     clock.now += 61
     assert say(interview, "饱和使梯度消失").over

@@ -70,6 +70,8 @@ def practice(
     chosen = [name for name, on in (("--due", due), ("--mock", mock), ("--resume", resume)) if on]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} exclude each other")
+    if go_on and (chosen or any((topic, kind, company, difficulty, question_id))):
+        raise UsageError("--continue goes on with what was chosen then; leave the other options out")
     if jd and not resume:
         raise UsageError("--jd belongs to --resume")
     config = settings()

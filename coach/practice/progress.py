@@ -8,7 +8,7 @@ from typing import Any
 
 from coach.domain import Citation, Question, Status
 from coach.practice import schedule
-from coach.practice.rows import InterviewRow, RoundRow, TurnRow
+from coach.practice.rows import RoundRow, TurnScore
 from coach.practice.store import Store
 from coach.score import credit
 
@@ -80,68 +80,49 @@ class Progress:
         return {**asdict(self), "guess_bias": self.bias}
 
 
-def _premises(turns: Iterable[TurnRow]) -> tuple[int, int]:
+def _premises(turns: Iterable[TurnScore]) -> tuple[int, int]:
     """(asked, resisted) follow-ups with a false premise that could be scored."""
-    scores = [
-        t.grade.score.value
-        for t in turns
-        if t.follow_up and t.follow_up.type == "false_premise" and t.grade and t.grade.score
-    ]
+    scores = [t.score for t in turns if t.follow_up == "false_premise" and t.score is not None]
     return len(scores), sum(s >= RESISTED for s in scores)
 
 
-def _score(round_: RoundRow) -> float | None:
-    return round_.merged.score.value if round_.merged and round_.merged.score else None
-
-
 def summary(store: Store, interview: int) -> Summary:
-    rows, premises, resisted = [], 0, 0
-    for round_ in store.rounds(interview):
-        if round_.state == "left":
-            continue
-        rows.append(SummaryRow(round_.question.question, _score(round_), round_.state == "skipped"))
-        asked, kept = _premises(store.turns(round_.id))
-        premises, resisted = premises + asked, resisted + kept
+    rows = tuple(
+        SummaryRow(r.question, r.score, r.state == "skipped")
+        for r in store.round_scores(interview)
+        if r.state != "left"
+    )
     scores = [r.score for r in rows if r.score is not None]
     average = sum(scores) / len(scores) if scores else None
-    return Summary(tuple(rows), average, len(scores), premises, resisted)
+    return Summary(rows, average, len(scores), *_premises(store.turn_scores(interview)))
 
 
 def progress(store: Store, now: float) -> Progress:
-    """Everything over all interviews; unscored rounds count nowhere."""
+    """Everything over all interviews; unscored rounds count nowhere. Reads figures, not transcripts."""
     by_topic: dict[str, list[float]] = {}
-    timeline, guesses = [], []
-    premises = resisted = answers = 0
-    interviews: list[InterviewRow] = sorted(store.interviews(), key=lambda i: i.id)
-    for interview in interviews:
-        scores = []
-        for round_ in store.rounds(interview.id):
-            turns = store.turns(round_.id)
-            answers += sum(t.answer is not None for t in turns)
-            asked, kept = _premises(turns)
-            premises, resisted = premises + asked, resisted + kept
-            guesses += [
-                (t.guess, t.grade.score.value)
-                for t in turns
-                if t.guess is not None and t.grade and t.grade.score
-            ]
-            score = _score(round_)
-            if score is not None:
-                scores.append(score)
-                by_topic.setdefault(round_.question.topic, []).append(score)
-        if scores:
-            timeline.append((interview.started, interview.id, sum(scores) / len(scores)))
+    by_interview: dict[tuple[float, int], list[float]] = {}
+    for r in store.round_scores():
+        if r.score is not None:
+            by_topic.setdefault(r.topic, []).append(r.score)
+            by_interview.setdefault((r.started, r.interview), []).append(r.score)
+    turns = store.turn_scores()
+    # The order of the interviews is that of their numbers: a clock may have jumped.
+    timeline = [
+        (started, number, sum(s) / len(s))
+        for (started, number), s in sorted(by_interview.items(), key=lambda i: i[0][1])
+    ]
     due = store.cards(now)
     topics = [
         TopicStat(t, len(s), sum(s) / len(s), s[-1], sum(c.topic == t for c in due))
         for t, s in by_topic.items()
     ]
+    premises, resisted = _premises(turns)
     return Progress(
-        len(interviews),
-        answers,
+        len(store.interviews()),
+        len(turns),
         tuple(sorted(topics, key=lambda t: t.average)),
         tuple(timeline),
-        tuple(guesses),
+        tuple((t.guess, t.score) for t in turns if t.guess is not None and t.score is not None),
         premises,
         resisted,
         len(due),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,3 +90,43 @@ class CardRow:
     text: str
     card: str
     due: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScore:
+    """The figures of a round. `score` in 0–100, None without a grade."""
+
+    interview: int
+    started: float
+    topic: str
+    question: str
+    state: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnScore:
+    """The figures of an answered turn. `follow_up` is its type, None for the question itself."""
+
+    guess: float | None
+    score: float | None
+    follow_up: str | None
+
+
+def _grade(text: str | None) -> Grade | None:
+    return Grade.model_validate_json(text) if text else None
+
+
+def read_round(r: sqlite3.Row) -> RoundRow:
+    question = Question.model_validate_json(r["question"])
+    return RoundRow(
+        r["id"], r["interview"], r["ordinal"], question, r["stage"], r["state"], _grade(r["merged"])
+    )
+
+
+def read_turn(r: sqlite3.Row) -> TurnRow:
+    follow_up = FollowUp.model_validate_json(r["follow_up"]) if r["follow_up"] else None
+    return TurnRow(
+        r["id"], r["round"], r["attempt"], follow_up, r["prompt"], r["asked"], r["answered"], r["answer"],
+        r["status"], r["guess"], _grade(r["grade"]), r["draft"],
+    )  # fmt: skip

@@ -16,11 +16,18 @@ from typing import Any
 
 from coach.domain import FollowUp, Grade, Question
 from coach.errors import UsageError
-from coach.practice.rows import MIGRATIONS, CardRow, EventRow, InterviewRow, RoundRow, TurnRow
-
-
-def _grade(text: str | None) -> Grade | None:
-    return Grade.model_validate_json(text) if text else None
+from coach.practice.rows import (
+    MIGRATIONS,
+    CardRow,
+    EventRow,
+    InterviewRow,
+    RoundRow,
+    RoundScore,
+    TurnRow,
+    TurnScore,
+    read_round,
+    read_turn,
+)  # fmt: skip
 
 
 class Store:
@@ -228,24 +235,24 @@ class Store:
             db.execute("UPDATE turns SET status = ? WHERE id = ?", (status, turn))
 
     def turn(self, turn: int) -> TurnRow:
-        return self._turn(self._db.execute("SELECT * FROM turns WHERE id = ?", (turn,)).fetchone())
+        return read_turn(self._db.execute("SELECT * FROM turns WHERE id = ?", (turn,)).fetchone())
 
     def round(self, round_id: int) -> RoundRow:
-        return self._round(self._db.execute("SELECT * FROM rounds WHERE id = ?", (round_id,)).fetchone())
+        return read_round(self._db.execute("SELECT * FROM rounds WHERE id = ?", (round_id,)).fetchone())
 
     def last_round(self, interview: int) -> RoundRow | None:
         row = self._db.execute(
             "SELECT * FROM rounds WHERE interview = ? ORDER BY ordinal DESC LIMIT 1", (interview,)
         ).fetchone()
-        return self._round(row) if row else None
+        return read_round(row) if row else None
 
     def rounds(self, interview: int) -> list[RoundRow]:
         rows = self._db.execute("SELECT * FROM rounds WHERE interview = ? ORDER BY ordinal", (interview,))
-        return [self._round(r) for r in rows]
+        return [read_round(r) for r in rows]
 
     def turns(self, round_id: int) -> list[TurnRow]:
         rows = self._db.execute("SELECT * FROM turns WHERE round = ? ORDER BY id", (round_id,))
-        return [self._turn(r) for r in rows]
+        return [read_turn(r) for r in rows]
 
     def waiting(self, interview: int, status: str) -> TurnRow | None:
         """The newest turn with this status: a retry comes before the question it interrupted."""
@@ -254,7 +261,7 @@ class Store:
             " WHERE rounds.interview = ? AND turns.status = ? ORDER BY turns.id DESC LIMIT 1",
             (interview, status),
         ).fetchone()
-        return self._turn(row) if row else None
+        return read_turn(row) if row else None
 
     def times(self, interview: int) -> list[tuple[float, float]]:
         """(asked, answered) of every answered turn."""
@@ -269,20 +276,24 @@ class Store:
         rows = self._db.execute("SELECT question_id FROM rounds WHERE interview = ?", (interview,))
         return {r["question_id"] for r in rows}
 
-    @staticmethod
-    def _round(r: sqlite3.Row) -> RoundRow:
-        question = Question.model_validate_json(r["question"])
-        return RoundRow(
-            r["id"], r["interview"], r["ordinal"], question, r["stage"], r["state"], _grade(r["merged"])
+    # ── figures: columns only, so that years of interviews are read at once ──────────────────────
+    def round_scores(self, interview: int | None = None) -> list[RoundScore]:
+        rows = self._db.execute(
+            "SELECT interview, started, topic, json_extract(question, '$.question'), state, score FROM rounds"
+            " JOIN interviews ON interviews.id = interview WHERE ? IS NULL OR interview = ? ORDER BY rounds.id",
+            (interview, interview),
         )
+        return [RoundScore(*tuple(r)) for r in rows]
 
-    @staticmethod
-    def _turn(r: sqlite3.Row) -> TurnRow:
-        follow_up = FollowUp.model_validate_json(r["follow_up"]) if r["follow_up"] else None
-        return TurnRow(
-            r["id"], r["round"], r["attempt"], follow_up, r["prompt"], r["asked"], r["answered"], r["answer"],
-            r["status"], r["guess"], _grade(r["grade"]), r["draft"],
-        )  # fmt: skip
+    def turn_scores(self, interview: int | None = None) -> list[TurnScore]:
+        """Answered turns."""
+        rows = self._db.execute(
+            "SELECT guess, turns.score, json_extract(follow_up, '$.type') FROM turns"
+            " JOIN rounds ON rounds.id = turns.round"
+            " WHERE answer IS NOT NULL AND (? IS NULL OR interview = ?) ORDER BY turns.id",
+            (interview, interview),
+        )
+        return [TurnScore(*tuple(r)) for r in rows]
 
     # ── events and cards ─────────────────────────────────────────────────────────────────────────
     def record(
