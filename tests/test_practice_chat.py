@@ -181,6 +181,7 @@ def test_continue_goes_on_with_the_open_question_and_its_past(home: Path) -> Non
     done = coach(home, "practice", "--continue", typed="更平\n.\n/quit\n")
     assert done.returncode == 0 and "本题累计" in done.stdout and "问题 1" not in done.stdout
     assert coach(home, "practice", "--continue").returncode == 2
+    assert "leave the other options out" in coach(home, "practice", "--continue", "--due").stderr
 
 
 SCRIPT = [f"回答{n}：{HALF}" if n % 3 else f"回答{n}：{FULL}" for n in range(1, 7)]
