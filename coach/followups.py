@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from coach.config import Settings
-from coach.domain import DEEPER, FollowUp, PitfallHit, Point, Question, Status, Usage, Verdict
+from coach.domain import DEEPER, FollowUp, FollowUpType, PitfallHit, Point, Question, Status, Usage, Verdict
 from coach.errors import LLMError
 from coach.llm import LLM
 from coach.prompts import load_prompt
@@ -18,6 +18,14 @@ from coach.text import neutralise, tokens
 
 _MAX_ASK_CHARS = 80
 _LEAK = 0.6
+# When nothing is open: why → derive → boundary → cost → production, then what is left, a false premise last.
+_WITHOUT_GAP: dict[FollowUpType, float] = {t: 1 - i / 10 for i, t in enumerate(DEEPER)} | {
+    "clarify": 0.2,
+    "false_premise": 0.1,
+}
+_FUNCTION_CHARS = frozenset(
+    "的了是在和与或也都就而但会可能这那个我你它他么什怎样为吗呢吧哪些有没不要用来去做说讲想能如何请问再下一点道知"
+)
 
 
 def choose(
@@ -37,13 +45,13 @@ def choose(
         elif verdict.status is Status.PARTIAL:
             need[verdict.point_id] = 1 + verdict.weight
 
-    def urgency(f: FollowUp) -> int:
+    def urgency(f: FollowUp) -> float:
         if hit_ids & set(f.targets):
             return 100
         gap = max((need.get(t, 0) for t in f.targets), default=0)
         if gap and f.type != "false_premise":
             return gap
-        return 1 if f.type in DEEPER else 0
+        return _WITHOUT_GAP[f.type]
 
     return max(left, key=urgency, default=None)
 
@@ -59,8 +67,14 @@ def gap_of(verdicts: Sequence[Verdict], points: Sequence[Point]) -> Point | None
     return by_id.get(worst.point_id)
 
 
-def fault_of(ask: str, point: str, asked: Sequence[str]) -> str:
-    """Why a generated question must not be asked; "" when it may."""
+def _content(text: str) -> set[str]:
+    """Latin words and Chinese characters that carry meaning: even a paraphrase shares some of them."""
+    words = {w.lower() for w in re.findall(r"[A-Za-z][A-Za-z0-9_]+", text)}
+    return words | {c for c in text if "\u4e00" <= c <= "\u9fff" and c not in _FUNCTION_CHARS}
+
+
+def fault_of(ask: str, point: str, asked: Sequence[str], about: str = "") -> str:
+    """Why a generated question must not be asked; "" when it may. `about` is what it may speak of, if known."""
     if not ask.endswith(("？", "?")) or ask.count("？") + ask.count("?") > 1 or "\n" in ask:
         return "not one question"
     if len(ask) > _MAX_ASK_CHARS:
@@ -73,6 +87,8 @@ def fault_of(ask: str, point: str, asked: Sequence[str]) -> str:
         return "gives the point away"
     if any(words and len(words & set(tokens(a))) / len(words | set(tokens(a))) > 0.8 for a in asked):
         return "repeats an earlier question"
+    if about and not _content(ask) & _content(about):
+        return "is not about the target"
     return ""
 
 
@@ -94,6 +110,7 @@ def generate(
         gap=point.text,
         passage=neutralise(passage[:400]) or "（无）",
     )
+    about = f"{question} {answer} {point.text} {passage}"
     ask = ""
     for attempt in range(2):
         try:
@@ -102,7 +119,7 @@ def generate(
             break
         usage += reply.usage
         candidate = re.sub(r"^(追问|问题)[：:]\s*", "", reply.text.strip()).strip('“”" ')
-        if not fault_of(candidate, point.text, [question, *asked]):
+        if not fault_of(candidate, point.text, [question, *asked], about):
             ask = candidate
             break
     ask = (

@@ -45,7 +45,7 @@ def score_line(score: Score) -> str:
 def verdict_lines(verdict: Verdict) -> list[Text | Padding]:
     mark, style = MARK[verdict.status]
     earned = "–" if verdict.status is Status.UNJUDGED else number(round(verdict.weight * credit(verdict), 2))
-    head = Text.assemble((f"{mark} ", style), (f"{earned}/{verdict.weight}".ljust(5), "bold"), verdict.text)
+    head = Text.assemble((f"{mark} ", style), (f"{earned}/{verdict.weight} ".ljust(5), "bold"), verdict.text)
     lines: list[Text | Padding] = [head]
     if verdict.quote:
         quoted = " ".join(verdict.quote.text.split())

@@ -86,6 +86,10 @@ def test_help_of_every_command_has_examples(tmp_path: Path) -> None:
     for command in (
         ["grade"],
         ["practice"],
+        ["history"],
+        ["progress"],
+        ["export"],
+        ["report"],
         ["search"],
         ["index"],
         ["doctor"],
@@ -225,7 +229,7 @@ def test_practice_through_a_pipe(tmp_path: Path) -> None:
             COACH_BASE_URL=server.url,
         )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("得分 100") == 2 and "追问" in done.stdout and "本题累计" in done.stdout
+    assert done.stdout.count("得分 100") == 1 and "追问" in done.stdout and "本题累计 100" in done.stdout
 
 
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:

@@ -42,3 +42,9 @@ def test_a_good_question_is_taken(settings: Settings) -> None:
         "",
     )
     assert made.ask == "上下文变长以后代价在哪里？" and made.targets == ("p",)
+
+
+def test_a_question_about_something_else_is_refused() -> None:
+    about = "什么是 KV Cache？ 缓存 " + POINT.text
+    assert fault_of("你平时喜欢吃苹果吗？", POINT.text, [], about) == "is not about the target"
+    assert fault_of("推理时缓存占的空间和什么有关？", POINT.text, [], about) == ""

@@ -38,8 +38,9 @@ FLOORS = {
     "coach.practice": 5,
     "coach.evals": 5,
     "coach.report": 6,
+    "coach.practice_page": 7,
     "coach.wiring": 6,
-    "coach.cli": 7,
+    "coach.cli": 8,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, evals, grading, indexing, models, notes, system
+from coach.cli import bank, evals, grading, history, indexing, models, notes, practice, system
 
 app = typer.Typer(
     name="coach",
@@ -16,8 +16,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("practice")(grading.practice)
+app.command("practice")(practice.practice)
 app.command("grade")(grading.grade)
+app.command("history")(history.history)
+app.command("progress")(history.progress)
+app.command("export")(history.export)
+app.command("report")(history.report)
 app.command("search")(indexing.search)
 app.command("index")(indexing.index)
 app.add_typer(bank.app, name="bank")

@@ -1,9 +1,7 @@
-"""`coach grade` and `coach practice`."""
+"""`coach grade`."""
 
 from __future__ import annotations
 
-import random
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,6 @@ from coach.errors import UsageError
 if TYPE_CHECKING:
     from coach.config import Settings
     from coach.domain import Question
-    from coach.grade import Grader
 
 
 def _ad_hoc(config: Settings, question: str, rubric: Path | None, reference: str | None) -> Question:
@@ -98,83 +95,3 @@ def grade(
         report.print_grade(out, result)
     if result.score is None:
         raise typer.Exit(3)
-
-
-def practice(
-    topic: str | None = typer.Option(None, "--topic", "-t", help="Only this topic."),
-    kind: str | None = typer.Option(None, "--kind", help="Only this kind of question."),
-    company: str | None = typer.Option(None, "--company", "-c", help="Only questions asked by this company."),
-    difficulty: int | None = typer.Option(None, "--difficulty", "-d", min=1, max=5),
-    question_id: str | None = typer.Option(None, "--id", help="Start with this question."),
-    judge: str | None = typer.Option(None, "--judge"),
-    seed: int | None = typer.Option(None, "--seed", help="Make the choice of questions repeatable."),
-) -> None:
-    """Practise: a question, your answer, a grade, and up to three follow-ups.
-
-    Finish an answer with a line that holds only a dot, or with Ctrl-D. `/skip` leaves a question, `/quit` ends.
-
-    \b
-    coach practice
-    coach practice --topic rlhf-alignment --difficulty 3
-    coach practice --company 字节 --seed 7
-    """
-    config = settings()
-    from coach import wiring
-
-    bank = wiring.bank(config)
-    questions = bank.select(topic=topic, kind=kind, company=company, difficulty=difficulty)
-    if not questions:
-        raise UsageError(
-            "no question fits these filters", "coach bank list shows topics, kinds and companies"
-        )
-    with progress("indexing") as indexing:
-        grader = wiring.grader(config, judge, indexing)
-    rng = random.Random(seed)
-    first = bank.get(question_id) if question_id else None
-    _interview(grader, questions, rng, first)
-
-
-def _read_block() -> str | None:
-    """Lines up to a lone dot or end of input; None when there is no more input at all."""
-    lines: list[str] = []
-    while True:
-        line = sys.stdin.readline()
-        if not line:
-            return "\n".join(lines) if lines else None
-        line = line.rstrip("\n")
-        if line.strip() == "." or (not lines and line.strip() in ("/quit", "/skip")):
-            return "\n".join(lines) if lines else (line.strip() if line.strip() != "." else "")
-        lines.append(line)
-
-
-def _interview(grader: Grader, questions: list[Question], rng: random.Random, first: Question | None) -> None:
-    from coach import report
-    from coach.practice.interview import Round, pick
-
-    out = console()
-    done: set[str] = set()
-    while question := first or pick(questions, rng, done):
-        first = None
-        done.add(question.id)
-        turn = Round(question)
-        out.rule(f"{question.topic} · 难度 {question.difficulty}", style="dim")
-        while not turn.over:
-            out.print(f"\n{'追问' if turn.pending else '问题'} {turn.prompt}", style="bold")
-            out.print("（多行作答，单独一行 . 结束；/skip 跳过，/quit 退出）", style="dim")
-            text = _read_block()
-            if text is None or text == "/quit":
-                return
-            if text == "/skip":
-                break
-            try:
-                with progress("judging") as judging:
-                    shown = turn.answer(grader, text, lambda _, n, total: judging(n, total))
-            except UsageError as e:
-                out.print(f"{e.message}", style="red")
-                continue
-            report.print_grade(out, shown, follow_up=False)
-            if turn.asked and turn.grade and turn.grade.score:
-                out.print(f"本题累计 {report.score_line(turn.grade.score)}", style="bold")
-            if turn.grade and turn.grade.score is None:
-                break
-    out.print("这些条件下的题目都问过了。")
