@@ -208,9 +208,9 @@ def locate(quote: str, answer: str) -> Span | None:
 
 # ── hostile text ─────────────────────────────────────────────────────────────────────────────────
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad\U000e0000-\U000e007f]")
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|<(\w+)[^>]*display\s*:\s*none[^>]*>.*?(?:</\1>|\Z)", re.S)
 _ROLE_TAG = re.compile(
-    r"<\|[^|>]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?(?:system|assistant|user|candidate_answer|answer)>", re.I
+    r"<\|[^|>]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?(?:system|assistant|user|candidate_answer)>", re.I
 )
 _ADDRESSES_GRADER = re.compile(
     r"(?:忽略|无视|忘记|跳过|不要(?:理会|管)).{0,12}(?:指令|指示|要求|规则|评分|标准|提示|上文|以上|之前)"
@@ -224,7 +224,18 @@ _ADDRESSES_GRADER = re.compile(
     r"|\"?(?:verdicts?|status|score|probability)\"?\s*[:：=]\s*\"?(?:covered|yes|100|1\.0|满分|full)"
     r"|(?:system|assistant|developer)\s*(?:message|prompt|override)?\s*[:：]\s*\S"
     r"|(?:you are|act as|pretend).{0,20}(?:grader|judge|lenient|generous)"
-    r"|answer (?:yes|是) (?:to|for) (?:all|every)",
+    r"|answer (?:yes|是) (?:to|for) (?:all|every)"
+    # verdicts and rules that only a grader would write
+    r"|(?:评分|阅卷|打分|判分)(?:规则|结果|结论|说明|服务|系统|员)\s*(?:[：:】]|已更新|异常|已变更)"
+    r"|(?:要点|采分点|得分点|评分点)\s*[\d一二三四五六七]*\s*[：:]\s*(?:✔|√|是|对|任意|covered)"
+    r"|(?:要点|采分点|得分点|评分点)(?:全部|都|均|已)?(?:命中|答到|说到|覆盖)|覆盖了?(?:评分|采分)标准|全部要点"
+    r"|(?:送分|作答即得分|按(?:说到|答对|全部答对|[“\"]?是[”\"]?)(?:处理|给分|计分))"
+    r"|(?:参考|标准)答案(?:完全一致|结束|要求的每)|官方(?:标准|参考)答案|(?:应得|维持|合计|判为|给)满分|得分\s*[:：]?\s*100"
+    r"|(?:考生)?回答(?:到此|已经)?(?:结束|完毕?)\s*(?:[）)】#—]|$)"
+    r"|(?:宽松|仁慈|慷慨|善良)的?(?:阅卷|评委|考官|评分|老师)|我?每个点.{0,6}(?:说到|答到)|我真的都懂|经人工复核|复核人"
+    r"|(?:助手|assistant|评委)\s*[：:]\s*(?:是|yes)\b|【(?:系统|管理员|阅卷|评分)"
+    r"|(?:every|all|each) (?:rubric|criteri\w+|marking|grading)|grading (?:policy|override|rule|mode)|maximum score"
+    r"|expected_?output\s*=|skip (?:the )?evaluation|does it cover the point|grader (?:must|should|:)",
     re.I | re.S,
 )
 

@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from coach.config import Settings, load_settings
 from tests.fakes import HashEmbedder
+
+# A loaded machine is no failure: examples are bounded in number, never in time.
+hypothesis_settings.register_profile("coach", deadline=None)
+hypothesis_settings.load_profile("coach")
 
 ROOT = Path(__file__).resolve().parent.parent
 
