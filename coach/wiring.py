@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from coach.bank import Bank, load_bank
+from coach.batch.caching import SharedIndex, batch_grade
+from coach.batch.pacing import PacedLLM, Throttle
+from coach.batch.run import Engine
 from coach.config import Settings
+from coach.domain import Grade, Question
 from coach.embed import Embedder, Progress, VectorCache, load_embedder
 from coach.errors import UsageError
 from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
-from coach.judge import make_judge
-from coach.llm import open_llm
+from coach.judge import choose_judge, make_judge
+from coach.llm import LLM, open_llm
+from coach.llm.providers import provider
 
 
 def bank(settings: Settings) -> Bank:
@@ -83,3 +88,27 @@ def grader(settings: Settings, judge: str | None = None, progress: Progress | No
     ready = index(settings, progress)
     llm = open_llm(settings)
     return Grader(settings, make_judge(settings, llm, ready.embedder, judge), ready, llm)
+
+
+def batch_engine(
+    settings: Settings, judge: str | None = None, jobs: int | None = None, progress: Progress | None = None
+) -> Engine:
+    """A grader for many answers from several threads, paced by what the endpoint takes.
+
+    The embedded model has one slot, so it gets one job; an endpoint gets 8 unless told otherwise.
+    """
+    ready = SharedIndex(index(settings, progress))
+    llm = open_llm(settings, paced=True)
+    alone = provider(settings) == "embedded"
+    wanted = 1 if alone else jobs or 8
+    paced = PacedLLM(llm, Throttle(wanted), attempts=1 if alone else 6)
+    made = make_judge(settings, paced, ready.embedder, judge or choose_judge(llm if alone else paced))
+    grader = Grader(settings, made, ready, paced)
+    return Engine(batch_grade(grader, ready), grader.fingerprint, wanted, paced)
+
+
+def gauge_grade(settings: Settings, engine: Engine, gauge: LLM) -> Callable[[Question, str], Grade]:
+    """Grading with the same judge and index, but a gauge in place of the endpoint."""
+    ready = SharedIndex(index(settings))
+    judge = make_judge(settings, gauge, ready.embedder, engine.fingerprint.judge)
+    return batch_grade(Grader(settings, judge, ready, gauge), ready)

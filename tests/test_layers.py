@@ -34,6 +34,7 @@ FLOORS = {
     "coach.vectors": 3,
     "coach.grade": 4,
     "coach.practice": 5,
+    "coach.batch": 5,
     "coach.report": 6,
     "coach.wiring": 6,
     "coach.cli": 7,
@@ -95,10 +96,13 @@ HEAVY = (
     "sentence_transformers",
     "xllamacpp",
     "jieba",
+    "openpyxl",
 )
 
 
-@pytest.mark.parametrize("args", [["--help"], ["grade", "--help"], ["bank", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["grade", "--help"], ["bank", "--help"], ["batch", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(args: list[str]) -> None:
     code = (
         "import sys\n"

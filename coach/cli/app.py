@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, grading, indexing, models, system
+from coach.cli import bank, batch, grading, indexing, models, system
 
 app = typer.Typer(
     name="coach",
@@ -20,6 +20,7 @@ app.command("practice")(grading.practice)
 app.command("grade")(grading.grade)
 app.command("search")(indexing.search)
 app.command("index")(indexing.index)
+app.add_typer(batch.app, name="batch")
 app.add_typer(bank.app, name="bank")
 app.add_typer(models.app, name="models")
 app.command("doctor")(system.doctor)

@@ -6,6 +6,7 @@ Retries with exponential backoff (429, 5xx, dropped connections; Retry-After is 
 from __future__ import annotations
 
 import time
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any, cast
 
 from coach.domain import Usage
@@ -20,6 +21,18 @@ def _schema_format(schema: dict[str, Any], mode: str) -> dict[str, Any] | None:
     if mode == "schema":
         return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
     return {"type": "json_object"} if mode == "object" else None
+
+
+def retry_after(response: Any) -> float | None:
+    """Seconds the endpoint asks to wait (`retry-after-ms`, else `Retry-After` in seconds or as a date)."""
+    headers = getattr(response, "headers", {})
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            continue
+    when = parsedate_tz(headers.get("retry-after", ""))
+    return max(0.0, mktime_tz(when) - time.time()) if when else None
 
 
 class OpenAIChat:
@@ -110,7 +123,10 @@ class OpenAIChat:
                 model=self.model, messages=cast(Any, messages), **options
             )
         except openai.OpenAIError as e:
-            raise self._translated(e) from e
+            error = self._translated(e)
+            error.status = getattr(e, "status_code", None)
+            error.retry_after = retry_after(getattr(e, "response", None))
+            raise error from e
         except ValueError as e:  # a body that claims to be JSON and is not
             raise LLMUnreadable(
                 f"{self.base_url} sent a broken reply: {e}", "try again, or check the endpoint"
