@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from coach.bank import Bank, load_bank
-from coach.batch.caching import SharedIndex, batch_grade
+from coach.batch.caching import SharedGrader, SharedIndex, batch_grade
 from coach.batch.pacing import PacedLLM, Throttle
 from coach.batch.run import Engine
 from coach.config import Settings
@@ -103,7 +103,7 @@ def batch_engine(
     wanted = 1 if alone else jobs or 8
     paced = PacedLLM(llm, Throttle(wanted), attempts=1 if alone else 6)
     made = make_judge(settings, paced, ready.embedder, judge or choose_judge(llm if alone else paced))
-    grader = Grader(settings, made, ready, paced)
+    grader = SharedGrader(settings, made, ready, paced)
     return Engine(batch_grade(grader, ready), grader.fingerprint, wanted, paced)
 
 
@@ -111,4 +111,4 @@ def gauge_grade(settings: Settings, engine: Engine, gauge: LLM) -> Callable[[Que
     """Grading with the same judge and index, but a gauge in place of the endpoint."""
     ready = SharedIndex(index(settings))
     judge = make_judge(settings, gauge, ready.embedder, engine.fingerprint.judge)
-    return batch_grade(Grader(settings, judge, ready, gauge), ready)
+    return batch_grade(SharedGrader(settings, judge, ready, gauge), ready)

@@ -5,6 +5,7 @@ Run as a program (`python -m tests.batch_fakes PORT LATENCY FAULT_RATE SEED`) it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -63,6 +64,7 @@ class FaultyEndpoint:
         self.calls = 0
         self.running = 0
         self.most = 0
+        self.closed = False
         rng, lock = random.Random(seed), threading.Lock()
         endpoint, burst = self, [0]
 
@@ -72,6 +74,10 @@ class FaultyEndpoint:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if endpoint.closed:  # a connection that outlived its server
+                    self.close_connection = True
+                    self.connection.close()
+                    return
                 with lock:
                     endpoint.calls += 1
                     endpoint.running += 1
@@ -135,10 +141,8 @@ class FaultyEndpoint:
                 pass
 
             def handle(self) -> None:
-                try:
+                with contextlib.suppress(ConnectionError, ValueError, OSError):
                     super().handle()
-                except (ConnectionError, ValueError, OSError):
-                    pass
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -160,6 +164,7 @@ class FaultyEndpoint:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.closed = True
         self._server.shutdown()
         self._server.server_close()
 

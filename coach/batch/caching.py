@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from coach.domain import Chunk, Grade, Question
+from coach.config import Settings
+from coach.domain import Chunk, Citation, Grade, Passage, Question
 from coach.embed import Embedder, Vectors
 from coach.grade import Grader
 from coach.index import Index, Manifest
+from coach.judge import Judge
+from coach.llm import LLM
 
 T = TypeVar("T")
 BY_QUESTION = "+by-question"
@@ -102,6 +105,19 @@ class SharedIndex(Index):
 
     def section(self, source: str) -> list[Chunk]:
         return self._memo.get(("section", source), lambda: super(SharedIndex, self).section(source))
+
+
+class SharedGrader(Grader):
+    """A grader whose citations are looked up once per claim: with passages fixed per question they cannot differ
+    between rows, and word overlap with every cited line costs more than all the rest of a row."""
+
+    def __init__(self, settings: Settings, judge: Judge, index: SharedIndex, llm: LLM) -> None:
+        super().__init__(settings, judge, index, llm)
+        self._citations = Memo(50_000)
+
+    def _cite(self, claim: str, source: str | None, passages: Sequence[Passage]) -> Citation | None:
+        key = (claim, source, tuple(p.chunk.id for p in passages))
+        return self._citations.get(key, lambda: super(SharedGrader, self)._cite(claim, source, passages))
 
 
 def batch_grade(grader: Grader, index: SharedIndex) -> Callable[[Question, str], Grade]:

@@ -16,7 +16,7 @@ body{font:15px/1.55 system-ui,"PingFang SC","Microsoft YaHei",sans-serif;max-wid
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .5rem;border-bottom:1px solid #8884;vertical-align:top;overflow-wrap:anywhere}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.bar{background:#3b82f6;height:.7rem;border-radius:2px;min-width:1px}.bar.low{background:#ef4444}.bar.mid{background:#f59e0b}
+.bar{background:#3b82f6;height:.7rem;border-radius:2px;min-width:1px}.track{width:7rem;background:#8883;border-radius:2px;margin-top:.45rem}.bar.low{background:#ef4444}.bar.mid{background:#f59e0b}
 .cards{display:flex;flex-wrap:wrap;gap:.8rem}.card{border:1px solid #8886;border-radius:8px;padding:.6rem 1rem;min-width:7rem}
 .card b{display:block;font-size:1.4rem}.dim{opacity:.7;font-size:.9em}details{margin:.4rem 0}summary{cursor:pointer}
 .hist{display:flex;align-items:flex-end;gap:4px;height:150px}.hist div{flex:1;text-align:center;font-size:.8em}
@@ -45,7 +45,9 @@ def _bar(share: float | None) -> _Html:
     if share is None:
         return _Html("–")
     kind = " low" if share < 0.34 else " mid" if share < 0.67 else ""
-    return _Html(f'<div class="bar{kind}" style="width:{100 * min(1.0, max(0.0, share)):.0f}%"></div>')
+    return _Html(
+        f'<div class="track"><div class="bar{kind}" style="width:{100 * min(1.0, max(0.0, share)):.0f}%"></div></div>'
+    )
 
 
 def _show(x: float | None, digits: int = 0) -> str:

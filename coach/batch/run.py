@@ -286,7 +286,8 @@ class Run:
 
     def _compact(self) -> None:
         """One record per row: what a later grade or a changed input replaced moves to history.jsonl."""
-        lines = sum(1 for _ in self.grades.open("rb"))
+        with self.grades.open("rb") as f:
+            lines = sum(1 for _ in f)
         current = sum(self.spool.counts()[s] for s in ("ok", "unjudged", "error"))
         if lines != current:
             compact(self.grades, self.options.out / HISTORY, self.spool.is_current)

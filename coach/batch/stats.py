@@ -15,7 +15,7 @@ BINS = 10
 MOST_REVIEWS = 500
 MOST_QUESTIONS = 20_000
 # A row whose interval is wider than this (points of 100, half width) is not sure enough to stand alone.
-UNSURE = 20.0
+UNSURE = 30.0
 _NEAR_HALF = (0.35, 0.65)
 
 
