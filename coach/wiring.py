@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coach.bank import Bank, load_bank
 from coach.batch.caching import SharedGrader, SharedIndex, batch_grade
+from coach.batch.openai_batch import Replay
 from coach.batch.pacing import PacedLLM, Throttle
 from coach.batch.run import Engine
 from coach.config import Settings
@@ -17,6 +18,7 @@ from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
 from coach.judge import choose_judge, make_judge
 from coach.llm import LLM, open_llm
+from coach.llm.openai_batches import BatchApi
 from coach.llm.providers import provider
 
 
@@ -112,3 +114,18 @@ def gauge_grade(settings: Settings, engine: Engine, gauge: LLM) -> Callable[[Que
     ready = SharedIndex(index(settings))
     judge = make_judge(settings, gauge, ready.embedder, engine.fingerprint.judge)
     return batch_grade(SharedGrader(settings, judge, ready, gauge), ready)
+
+
+def replay_engine(settings: Settings, out: Path, judge: str | None = None) -> tuple[Engine, Replay, BatchApi]:
+    """The objects of `--engine openai-batch`. UsageError without an endpoint: the embedded model has no Batch API."""
+    if settings.base_url is None or not settings.llm:
+        raise UsageError(
+            "--engine openai-batch needs an endpoint", "set COACH_LLM, COACH_BASE_URL and COACH_API_KEY"
+        )
+    ready = SharedIndex(index(settings))
+    replay = Replay(settings.llm, settings.base_url, out / "openai-batch" / "replies.sqlite")
+    grader = SharedGrader(
+        settings, make_judge(settings, replay, ready.embedder, judge or "structured"), ready, replay
+    )
+    api = BatchApi(settings.base_url, settings.api_key, settings.timeout)
+    return Engine(batch_grade(grader, ready), grader.fingerprint), replay, api

@@ -28,6 +28,10 @@ class Stopped(Exception):
     """The run is being stopped; the row stays ungraded and is not an error."""
 
 
+class Waiting(Exception):
+    """The row needs a reply that is not there yet (batch API); it stays ungraded and is not an error."""
+
+
 class Throttle:
     """At most `limit` requests at once, 1 ≤ limit ≤ `most`. `wait` is Condition.wait, passed in for tests."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coach.batch.fields import Raw
-from coach.batch.pacing import PacedLLM, Stopped
+from coach.batch.pacing import PacedLLM, Stopped, Waiting
 from coach.batch.plan import Mapper, fill
 from coach.batch.pool import Pool
 from coach.batch.records import Record, error_record, fingerprint_hash, for_row, grade_record
@@ -95,7 +95,7 @@ def grade_row(engine: Engine, entry: Entry, question: Question) -> Result:
     """Never raises for what one answer or the endpoint can do; a defect of ours becomes an error row, not a crash."""
     try:
         grade = engine.grade(question, entry.answer)
-    except Stopped:
+    except (Stopped, Waiting):
         return Result(None)
     except LLMRejected as e:
         fatal = e if e.status in _FATAL else None
@@ -164,8 +164,11 @@ class Run:
     ) -> None:
         fill(self.spool, tables, mapper, fingerprint_hash(self.engine.fingerprint), progress)
 
-    def execute(self) -> Outcome:
-        """Grade what has no final record yet. StoreError when the output cannot be written."""
+    def execute(self, grade: Callable[[Store, int], None] | None = None) -> Outcome:
+        """Grade what has no final record yet, by `grade(store, rows to do)` instead of threads where one is given.
+
+        StoreError when the output cannot be written.
+        """
         with Store(self.grades, self.options.fsync) as store:
             if self.options.force:
                 self.spool.load_grades(None)
@@ -175,8 +178,8 @@ class Run:
                 )
             self._settle(store)
             total = self.spool.plan(self.options.limit)
-            if total:
-                self._grade(store, total)
+            if total and not self.outcome.stopped:
+                (grade or self._grade)(store, total)
         self._measure()
         if not self.outcome.stopped:
             if self.options.force:
@@ -202,8 +205,6 @@ class Run:
             self.outcome.reused += 1
 
     def _grade(self, store: Store, total: int) -> None:
-        if self.outcome.stopped:
-            return
         lost = 0
         pool: Pool[tuple[Entry, Question], Result] = Pool(
             lambda task: grade_row(self.engine, *task), self.engine.jobs
@@ -220,7 +221,7 @@ class Run:
         try:
             for (entry, _), result in pool.run(tasks, lambda: self._may_start(pool, idle), idle):
                 if result.record is not None:
-                    self._record(store, entry, result.record)
+                    self.record(store, entry, result.record)
                     self._done += 1
                     if self._progress:
                         self._progress(self._done, total)
@@ -238,7 +239,8 @@ class Run:
         finally:
             pool.close()
 
-    def _record(self, store: Store, entry: Entry, record: Record) -> None:
+    def record(self, store: Store, entry: Entry, record: Record) -> None:
+        """Append the record for this row and for every row with the same content."""
         for twin in self.spool.sharing(entry.key):
             same = "" if twin.id == entry.id else entry.id
             made = for_row(record, twin.id, twin.place, twin.candidate, same_as=same)

@@ -178,6 +178,12 @@ class Spool:
     def todo(self) -> Iterator[Entry]:
         return self._entries("SELECT r.* FROM todo t JOIN rows r ON r.seq = t.seq ORDER BY t.rowid")
 
+    def is_done(self, entry: Entry) -> bool:
+        found = self._db.execute(
+            "SELECT 1 FROM grades WHERE key = ? AND id = ? AND retry = 0", (entry.key, entry.id)
+        ).fetchone()
+        return found is not None
+
     def sharing(self, key: str) -> list[Entry]:
         """Every row with this content."""
         return list(self._entries("SELECT * FROM rows WHERE key = ? ORDER BY seq", key))

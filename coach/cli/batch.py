@@ -178,11 +178,9 @@ def run(
     if dry_run:
         _dry_run(config, options, mapper, _tables(source, encoding), judge, jobs, sample, as_json)
         return
-    if engine == "openai-batch":
-        raise UsageError("not yet", "")
     try:
-        ready = _engine(config, judge, jobs)
-        outcome, summary = _execute(ready, options, mapper, _tables(source, encoding), source, xlsx)
+        work = _execute_batches if engine == "openai-batch" else _execute
+        outcome, summary = work(config, judge, jobs, options, mapper, _tables(source, encoding), source, xlsx)
     except UsageError:
         raise
     except CoachError as e:
@@ -248,7 +246,9 @@ def _stream(rows: Iterator[Raw], mapper: Mapper, engine: Engine, limit: int | No
 
 
 def _execute(
-    engine: Engine,
+    config: Settings,
+    judge: str | None,
+    jobs: int | None,
     options: Options,
     mapper: Mapper,
     tables: Iterator[Iterator[Raw]],
@@ -258,6 +258,7 @@ def _execute(
     from coach.batch.finish import write_reports
     from coach.batch.run import Run
 
+    engine = _engine(config, judge, jobs)
     with (
         _first_interrupt() as interrupted,
         progress("grading") as bar,
@@ -265,6 +266,38 @@ def _execute(
     ):
         batch.read(tables, mapper)
         outcome = batch.execute()
+        return outcome, write_reports(batch, source, xlsx)
+
+
+def _execute_batches(
+    config: Settings,
+    judge: str | None,
+    jobs: int | None,
+    options: Options,
+    mapper: Mapper,
+    tables: Iterator[Iterator[Raw]],
+    source: str,
+    xlsx: bool,
+) -> tuple[Outcome, dict[str, Any]]:
+    from coach import wiring
+    from coach.batch.finish import write_reports
+    from coach.batch.openai_batch import BatchGrading
+    from coach.batch.run import Run
+
+    if options.max_cost is not None or options.max_tokens is not None or options.deadline is not None:
+        raise UsageError(
+            "budgets hold for --engine local only", "estimate with --dry-run, take part with --limit"
+        )
+    engine, replay, api = wiring.replay_engine(config, options.out, judge)
+    with (
+        _first_interrupt() as interrupted,
+        progress("batches") as bar,
+        contextlib.closing(replay),
+        Run(engine, options, interrupted=interrupted) as batch,
+    ):
+        batch.read(tables, mapper)
+        grading = BatchGrading(batch, replay, api, interrupted=interrupted, progress=bar)
+        outcome = batch.execute(grading)
         return outcome, write_reports(batch, source, xlsx)
 
 
