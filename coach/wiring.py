@@ -104,6 +104,7 @@ def batch_engine(
     alone = provider(settings) == "embedded"
     wanted = 1 if alone else jobs or 8
     paced = PacedLLM(llm, Throttle(wanted), attempts=1 if alone else 6)
+    _ = paced.capabilities  # a dead endpoint or a wrong key is one clear failure now, not one for every row
     made = make_judge(settings, paced, ready.embedder, judge or choose_judge(llm if alone else paced))
     grader = SharedGrader(settings, made, ready, paced)
     return Engine(batch_grade(grader, ready), grader.fingerprint, wanted, paced)

@@ -129,11 +129,12 @@ class PacedLLM:
     @property
     def capabilities(self) -> Capabilities:
         with self._probing:  # found out once, by a few requests, not once per thread
-            for attempt in range(1, self._attempts):
+            for attempt in range(1, min(4, self._attempts)):
                 try:
                     return self._llm.capabilities
                 except (LLMUnavailable, LLMUnreadable) as e:
                     self._wait(e, attempt)
+                    self.throttle.pause(min(e.retry_after or 0.0, _LONGEST))
             return self._llm.capabilities
 
     def chat(

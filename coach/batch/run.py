@@ -272,11 +272,10 @@ class Run:
         for name, used, most in (("--max-tokens", tokens, o.max_tokens), ("--max-cost", cost, o.max_cost)):
             if most is None:
                 continue
-            # Until the first row has shown what a row costs, one at a time.
+            # Until the first row has shown what a row costs, one at a time; near the limit, wait for what runs.
             if (done == 0 and pool.in_flight) or used * (1 + share) > most:
-                if done == 0 and used < most:
-                    return False
-                self.outcome.stopped = f"{name} {most:g}"
+                if not pool.in_flight:
+                    self.outcome.stopped = f"{name} {most:g}"
                 return False
         return True
 
