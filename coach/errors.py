@@ -52,7 +52,11 @@ class ModelError(CoachError):
 
 
 class LLMError(CoachError):
+    """`status` is the HTTP status and `retry_after` the seconds to wait, where the endpoint gave them."""
+
     exit_code = 5
+    status: int | None = None
+    retry_after: float | None = None
 
 
 class LLMUnavailable(LLMError):

@@ -37,6 +37,7 @@ FLOORS = {
     "coach.grade": 4,
     "coach.practice": 5,
     "coach.evals": 5,
+    "coach.batch": 5,
     "coach.report": 6,
     "coach.practice_page": 7,
     "coach.wiring": 6,
@@ -99,11 +100,20 @@ HEAVY = (
     "sentence_transformers",
     "xllamacpp",
     "jieba",
+    "openpyxl",
 )
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["grade", "--help"], ["bank", "--help"], ["eval", "run", "--help"], ["--version"]]
+    "args",
+    [
+        ["--help"],
+        ["grade", "--help"],
+        ["bank", "--help"],
+        ["eval", "run", "--help"],
+        ["batch", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_loads_nothing_heavy(args: list[str]) -> None:
     code = (

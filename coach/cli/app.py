@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, evals, grading, history, indexing, models, notes, practice, system
+from coach.cli import bank, batch, evals, grading, history, indexing, models, notes, practice, system
 
 app = typer.Typer(
     name="coach",
@@ -24,6 +24,7 @@ app.command("export")(history.export)
 app.command("report")(history.report)
 app.command("search")(indexing.search)
 app.command("index")(indexing.index)
+app.add_typer(batch.app, name="batch")
 app.add_typer(bank.app, name="bank")
 app.add_typer(notes.app, name="notes")
 app.add_typer(models.app, name="models")

@@ -6,6 +6,7 @@ Retries with exponential backoff (429, 5xx, dropped connections; Retry-After is 
 from __future__ import annotations
 
 import time
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any, cast
 
 from coach.domain import Usage
@@ -20,6 +21,37 @@ def _schema_format(schema: dict[str, Any], mode: str) -> dict[str, Any] | None:
     if mode == "schema":
         return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
     return {"type": "json_object"} if mode == "object" else None
+
+
+def request_options(
+    max_tokens: int,
+    top_logprobs: int,
+    schema: dict[str, Any] | None,
+    temperature: float,
+    seed: int | None,
+    json_mode: str,
+) -> dict[str, Any]:
+    """The parameters of one chat completion beside model and messages."""
+    options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+    if top_logprobs:
+        options |= {"logprobs": True, "top_logprobs": top_logprobs}
+    if seed is not None:
+        options["seed"] = seed
+    if schema is not None and (wanted := _schema_format(schema, json_mode)):
+        options["response_format"] = wanted
+    return options
+
+
+def retry_after(response: Any) -> float | None:
+    """Seconds the endpoint asks to wait (`retry-after-ms`, else `Retry-After` in seconds or as a date)."""
+    headers = getattr(response, "headers", {})
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            continue
+    when = parsedate_tz(headers.get("retry-after", ""))
+    return max(0.0, mktime_tz(when) - time.time()) if when else None
 
 
 class OpenAIChat:
@@ -90,15 +122,8 @@ class OpenAIChat:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> Reply:
-        options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
-        if top_logprobs:
-            options |= {"logprobs": True, "top_logprobs": top_logprobs}
-        if seed is not None:
-            options["seed"] = seed
-        if schema is not None:
-            wanted = _schema_format(schema, self.capabilities.json_mode)
-            if wanted:
-                options["response_format"] = wanted
+        json_mode = self.capabilities.json_mode if schema is not None else "none"
+        options = request_options(max_tokens, top_logprobs, schema, temperature, seed, json_mode)
         return self._request(messages, **options)
 
     def _request(self, messages: Messages, **options: Any) -> Reply:
@@ -110,12 +135,15 @@ class OpenAIChat:
                 model=self.model, messages=cast(Any, messages), **options
             )
         except openai.OpenAIError as e:
-            raise self._translated(e) from e
+            error = self._translated(e)
+            error.status = getattr(e, "status_code", None)
+            error.retry_after = retry_after(getattr(e, "response", None))
+            raise error from e
         except ValueError as e:  # a body that claims to be JSON and is not
             raise LLMUnreadable(
                 f"{self.base_url} sent a broken reply: {e}", "try again, or check the endpoint"
             ) from e
-        return self._read(completion, time.perf_counter() - start)
+        return read_completion(completion, time.perf_counter() - start, self.base_url)
 
     def _translated(self, error: Exception) -> LLMError:
         import openai
@@ -139,33 +167,35 @@ class OpenAIChat:
             return LLMRejected(f"{where} refused the request ({error.status_code}): {error.message[:200]}")
         return LLMUnreadable(f"{where} sent a reply that is no chat completion: {str(error)[:200]}")
 
-    def _read(self, completion: Any, seconds: float) -> Reply:
-        choices = getattr(completion, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raw = completion if isinstance(completion, str) else repr(completion)
-            what = "a web page" if raw.lstrip()[:1] == "<" else "something"
-            raise LLMUnreadable(
-                f"{self.base_url} answered with {what} that is no chat completion",
-                "COACH_BASE_URL should be the API address, usually ending in /v1",
-                raw=raw[:2000],
-            )
-        choice, usage = choices[0], completion.usage
-        first = None
-        content = choice.logprobs.content if choice.logprobs else None
-        if content:
-            first = tuple((t.token, t.logprob) for t in content[0].top_logprobs) or (
-                (content[0].token, content[0].logprob),
-            )
-        details = getattr(usage, "prompt_tokens_details", None)
-        return Reply(
-            text=choice.message.content or "",
-            first_token=first,
-            finish_reason=choice.finish_reason or "",
-            usage=Usage(
-                calls=1,
-                prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-                cached_tokens=getattr(details, "cached_tokens", 0) or 0,
-                completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
-                seconds=seconds,
-            ),
+
+def read_completion(completion: Any, seconds: float, where: str) -> Reply:
+    """LLMUnreadable when it is no chat completion; `where` is named in the message."""
+    choices = getattr(completion, "choices", None)
+    if not choices or getattr(choices[0], "message", None) is None:
+        raw = completion if isinstance(completion, str) else repr(completion)
+        what = "a web page" if raw.lstrip()[:1] == "<" else "something"
+        raise LLMUnreadable(
+            f"{where} answered with {what} that is no chat completion",
+            "COACH_BASE_URL should be the API address, usually ending in /v1",
+            raw=raw[:2000],
         )
+    choice, usage = choices[0], completion.usage
+    first = None
+    content = choice.logprobs.content if choice.logprobs else None
+    if content:
+        first = tuple((t.token, t.logprob) for t in content[0].top_logprobs) or (
+            (content[0].token, content[0].logprob),
+        )
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Reply(
+        text=choice.message.content or "",
+        first_token=first,
+        finish_reason=choice.finish_reason or "",
+        usage=Usage(
+            calls=1,
+            prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
+            cached_tokens=getattr(details, "cached_tokens", 0) or 0,
+            completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
+            seconds=seconds,
+        ),
+    )

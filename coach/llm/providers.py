@@ -10,7 +10,7 @@ from coach.llm.base import LLM
 from coach.llm.models import EMBEDDED, find_model, wheel_parts
 
 
-def _embedded(settings: Settings) -> LLM:
+def _embedded(settings: Settings, paced: bool) -> LLM:
     model = find_model(settings.models_dir, settings.model_file)
     if model is None:
         raise ModelError(
@@ -23,26 +23,38 @@ def _embedded(settings: Settings) -> LLM:
     return EmbeddedChat(model, settings.timeout)
 
 
-def _openai(settings: Settings) -> LLM:
+def _openai(settings: Settings, paced: bool) -> LLM:
     from coach.llm.openai_chat import OpenAIChat
 
     if not settings.llm:
         raise ModelError("an endpoint is set but no model is named", "set COACH_LLM to the model's name")
     assert settings.base_url is not None  # provider() chose us because it is set
+    if paced:
+        from coach.llm.deadline import deadline_client
+
+        return OpenAIChat(
+            settings.llm,
+            base_url=settings.base_url,
+            api_key=settings.api_key,
+            timeout=settings.timeout,
+            http_client=deadline_client(settings.timeout),
+            max_retries=0,
+        )
     return OpenAIChat(
         settings.llm, base_url=settings.base_url, api_key=settings.api_key, timeout=settings.timeout
     )
 
 
-PROVIDERS: dict[str, Callable[[Settings], LLM]] = {"embedded": _embedded, "openai": _openai}
+PROVIDERS: dict[str, Callable[[Settings, bool], LLM]] = {"embedded": _embedded, "openai": _openai}
 
 
 def provider(settings: Settings) -> str:
     return "openai" if settings.base_url else "embedded"
 
 
-def open_llm(settings: Settings) -> LLM:
-    return PROVIDERS[provider(settings)](settings)
+def open_llm(settings: Settings, *, paced: bool = False) -> LLM:
+    """`paced`: the caller retries and slows down by itself, over all its threads, and no request may outlive the timeout."""
+    return PROVIDERS[provider(settings)](settings, paced)
 
 
 def describe(settings: Settings) -> str:
