@@ -13,6 +13,10 @@ from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
 from coach.judge import make_judge
 from coach.llm import open_llm
+from coach.matching import match_units
+from coach.notes import sets
+from coach.notes.sets import Result, note_sets
+from coach.notes.units import Unit
 
 
 def bank(settings: Settings) -> Bank:
@@ -35,6 +39,10 @@ def roots(settings: Settings, extra: Sequence[Path] = (), drop: Sequence[Path] =
             f"not indexed: {', '.join(map(str, sorted(missing)))}", "coach index lists the folders in use"
         )
     known = [r for r in known if r.path not in dropped and r.path.exists()]
+    for name in note_sets(settings.home):
+        folder = settings.home / "notes" / name / "units"
+        if not any(folder == r.path for r in known):
+            known = [*(r for r in known if r.name != name), Root(name, folder)]
     for path in extra:
         folder = path.expanduser().resolve()
         if not folder.exists():
@@ -47,6 +55,28 @@ def roots(settings: Settings, extra: Sequence[Path] = (), drop: Sequence[Path] =
             name, n = f"{base}-{n}", n + 1
         known.append(Root(name, folder))
     return [curated, *known]
+
+
+def import_notes(
+    settings: Settings,
+    name: str,
+    paths: Sequence[Path],
+    *,
+    keep_personal: bool = False,
+    parsing: Progress | None = None,
+    embedding: Progress | None = None,
+) -> tuple[Result, Changes]:
+    """Parse `paths` into the note set `name`, match its questions to the bank, and index what changed."""
+    embedder = load_embedder(settings.embedder)
+    cache = vector_cache(settings, embedder)
+
+    def annotate(units: list[Unit]) -> list[Unit]:
+        return match_units(units, bank(settings), embedder, cache, embedding)
+
+    result = sets.import_notes(
+        settings.home, name, paths, keep_personal=keep_personal, annotate=annotate, progress=parsing
+    )
+    return result, refresh(settings, progress=embedding)
 
 
 def refresh(

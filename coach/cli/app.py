@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, grading, indexing, models, system
+from coach.cli import bank, grading, indexing, models, notes, retrieval, system
 
 app = typer.Typer(
     name="coach",
@@ -21,6 +21,10 @@ app.command("grade")(grading.grade)
 app.command("search")(indexing.search)
 app.command("index")(indexing.index)
 app.add_typer(bank.app, name="bank")
+app.add_typer(notes.app, name="notes")
+evals = typer.Typer(help="Measure the coach itself.", no_args_is_help=True)
+evals.command("retrieval")(retrieval.retrieval)
+app.add_typer(evals, name="eval")
 app.add_typer(models.app, name="models")
 app.command("doctor")(system.doctor)
 
