@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from coach.bank import Bank
 from coach.embed import Embedder, Progress, VectorCache, cosine
-from coach.notes.units import Unit
+from coach.notes.model import Unit
 
 MATCH = 0.92
 # At this cosine the two questions count as one: the unit is no new question.

@@ -15,8 +15,8 @@ from coach.judge import make_judge
 from coach.llm import open_llm
 from coach.matching import match_units
 from coach.notes import sets
+from coach.notes.model import Unit
 from coach.notes.sets import Result, note_sets
-from coach.notes.units import Unit
 
 
 def bank(settings: Settings) -> Bank:

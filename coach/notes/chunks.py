@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coach.domain import Chunk
+from coach.notes.model import Unit
 from coach.notes.readers import read_text
 from coach.notes.sets import SUFFIX, read_units
-from coach.notes.units import Unit
 from coach.text import sha256
 
 CHUNKER_VERSION = "4"

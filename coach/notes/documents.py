@@ -293,7 +293,7 @@ def source_files(paths: list[Path]) -> tuple[list[tuple[Path, str]], list[str]]:
 
     expanded: list[Path] = []
     for path in paths:
-        matches = [] if path.exists() else sorted(glob.glob(str(path.expanduser()), recursive=True))
+        matches = [] if path.exists() else sorted(glob.glob(str(path.expanduser()), recursive=True))  # noqa: PTH207 - absolute patterns
         expanded += [Path(m) for m in matches] or [path]
     for path in expanded:
         if path.is_file():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from coach.notes.marks import fold
-from coach.notes.units import Unit
+from coach.notes.model import Unit
 
 if TYPE_CHECKING:
     from coach.notes.sets import Imported

@@ -175,7 +175,7 @@ def _roles(lines: list[Line], dashed: bool) -> None:
             x.marker, x.level, x.text = "number", 0, _NUMBER.sub(r"\2", text).strip()
         elif asked and not x.marker and x.indent <= 1:
             x.marker, x.text = "number", clean(asked[1])
-        elif bulleted and not (x.marker == "bullet"):
+        elif bulleted and x.marker != "bullet":
             x.marker, x.level = "bullet", (2 if dashed else 1) + x.indent // 2
             x.text = _BULLET.sub(r"\1", text).strip()
         else:

@@ -16,10 +16,11 @@ from typing import Any
 from coach.errors import NoteError, UsageError
 from coach.notes import marks
 from coach.notes.documents import read_source, source_files
+from coach.notes.model import Dropped, Unit
 from coach.notes.personal import Found, screen_line
 from coach.notes.repeats import Merged, merge_repeats
 from coach.notes.scan import scan
-from coach.notes.units import Dropped, Unit, parse
+from coach.notes.units import parse
 
 PARSER_VERSION = "1"
 SUFFIX = ".units"
@@ -75,7 +76,8 @@ def read_units(path: Path) -> Imported:
 
 
 def _unit(row: dict[str, Any]) -> Unit:
-    return Unit(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+    fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    return Unit(**fields)
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,155 +7,27 @@ line from `first_line` to `last_line`, empty where a line was dropped, so that a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 from coach.notes import marks
+from coach.notes.model import Dropped, Parsed, Unit
 from coach.notes.scan import Line, Scanned
-from coach.notes.status import Answer, status_of
+from coach.notes.sections import (
+    Draft,
+    Section,
+    asks_by_number,
+    bodies,
+    head_of,
+    is_item,
+    sections,
+    with_text,
+)
+from coach.notes.status import status_of
 
-Kind = Literal["question", "prose"]
-_INLINE = re.compile(r"^\s*(?:\d{1,3}[.、]|[-*+])\s*\*\*(.+?)\*\*\s*[:：]\s*(\S.*)$")
-_BOLD_ITEM = re.compile(r"^\s*\d{1,3}[.、]\s*(?:<u>|\*\*)")
-_ASKED_THEN_SAID = re.compile(r"^(.{3,60}?[？?])\s*(?:答|A|回答)?\s*[:：]?\s*(\S.{14,})$")
 _ADDED = re.compile(r"^【(?:补充|追问|延伸|扩展)】\s*(.{3,60}?[？?])\s*(\S.{14,})$")
 _NARRATED = re.compile(r"(?:面试官|他|她)?.{0,6}?(?:让我|问了我|要求我|问我|问到了?)(.{4,60}?)[，。；,;]")
 _ANSWER_MARK = re.compile(r"^(?:答案?|A\d*|回答|参考答案|解答)\s*[:：]\s*")
 # A prose unit shorter than this says nothing that a query could be answered with.
 MIN_PROSE_CHARS = 20
-
-
-@dataclass(slots=True)
-class Draft:
-    """A unit under construction. `asked` holds the lines of the question, `body` those of the answer or prose."""
-
-    kind: Kind
-    path: tuple[str, ...]
-    question: str = ""
-    asked: list[Line] = field(default_factory=list)
-    body: list[Line] = field(default_factory=list)
-    inline: bool = False
-    narrated: bool = False
-    restarted: bool = False
-    stars: int = 0
-
-    @property
-    def said(self) -> list[Line]:
-        return [x for x in self.body if not x.blank]
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """`question_line` is 0 for prose; without an answer `first_line` is the question's own line.
-
-    `bank` is the bank question that asks the same (`bank_cosine` says how sure), `context` its words for searching.
-    """
-
-    kind: Kind
-    question: str
-    parts: tuple[str, ...]
-    path: tuple[str, ...]
-    question_line: int
-    first_line: int
-    last_line: int
-    lines: tuple[str, ...]
-    answer: Answer
-    asked: tuple[int, ...] = ()
-    stars: int = 0
-    images: int = 0
-    references: tuple[str, ...] = ()
-    bank: str = ""
-    bank_cosine: float = 0.0
-    context: str = ""
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    @property
-    def heading(self) -> str:
-        names = [*self.path, *([self.question] if self.question else [])]
-        return " › ".join(n.replace("›", "-") for n in names)
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    line: int
-    reason: str
-    excerpt: str
-
-
-@dataclass(slots=True)
-class Parsed:
-    units: list[Unit]
-    dropped: list[Dropped]
-    headings: list[tuple[int, str]]
-
-
-@dataclass(slots=True)
-class _Section:
-    path: tuple[str, ...]
-    heading: Line | None
-    lines: list[Line]
-
-
-def _sections(lines: Sequence[Line]) -> list[_Section]:
-    out = [_Section((), None, [])]
-    path: list[tuple[int, str]] = []
-    for x in lines:
-        if x.marker in ("heading", "label") and not x.drop:
-            name = x.text.strip("：: ")
-            path = [(n, t) for n, t in path if n < x.level]
-            if name:
-                path.append((x.level, name))
-            out.append(_Section(tuple(t for _, t in path), x, []))
-        else:
-            out[-1].lines.append(x)
-    return out
-
-
-def _is_item(x: Line) -> bool:
-    return x.marker == "number" and x.indent <= 1 and not x.drop and not x.code
-
-
-def _bodies(section: _Section) -> int:
-    """How many numbered items have lines of their own below them."""
-    items = [i for i, x in enumerate(section.lines) if _is_item(x)]
-    ends = [*items[1:], len(section.lines)]
-    return sum(
-        any(not y.blank and y.drop != "bare list mark" for y in section.lines[i + 1 : e])
-        for i, e in zip(items, ends, strict=True)
-    )
-
-
-def _asks_by_number(section: _Section) -> bool:
-    """Are the numbered items of this section questions, or the steps of something?"""
-    items = [x for x in section.lines if _is_item(x)]
-    real = [x for x in items if not marks.is_empty(x.text)]
-    if not items:
-        return False
-    name = section.path[-1] if section.path else ""
-    marked = sum(bool(_BOLD_ITEM.match(x.raw)) or marks.asks(_head(x)[0]) for x in real)
-    if marks.ends_as_question(name) or (marks.asks(name) and not marks.ASKS.search(name)):
-        return sum(marks.ends_as_question(x.text) for x in real) > len(real) / 2
-    if marks.TELLS.search(name) and not marks.ASKS.search(name):
-        return marked > 0.6 * len(real)
-    if marks.ASKS.search(" ".join(section.path)):
-        return True
-    short = sum(len(_head(x)[0]) <= 40 for x in real)
-    return marked >= 0.4 * len(real) or (_bodies(section) >= 0.5 * len(items) and short >= 0.8 * len(real))
-
-
-def _head(x: Line) -> tuple[str, str]:
-    """(question, answer on the same line) of an item."""
-    inline = _INLINE.match(x.raw)
-    if inline:
-        return marks.clean(inline[1]), marks.clean(marks.URL.sub(" ", inline[2]))
-    said = _ASKED_THEN_SAID.match(x.text)
-    if said and not marks.asks(said[2]):
-        return said[1], said[2]
-    return x.text, ""
 
 
 class _Builder:
@@ -169,10 +41,10 @@ class _Builder:
         x.drop = x.drop or reason
 
     def run(self) -> Parsed:
-        for section in _sections(self.scanned.lines):
+        for section in sections(self.scanned.lines):
             if section.heading is not None:
                 self.headings.append((section.heading.number, section.heading.text))
-            if _asks_by_number(section):
+            if asks_by_number(section):
                 self._numbered(section)
             elif self._bulleted_questions(section):
                 self._bulleted(section)
@@ -204,24 +76,24 @@ class _Builder:
         return kept
 
     # ── numbered questions ───────────────────────────────────────────────────────────────────────
-    def _numbered(self, section: _Section) -> None:
+    def _numbered(self, section: Section) -> None:
         lines = section.lines
-        starts = [i for i, x in enumerate(lines) if _is_item(x)]
-        self._prose(_Section(section.path, section.heading, lines[: starts[0]]))
-        listed = _bodies(section) < 0.5 * len(starts)
+        starts = [i for i, x in enumerate(lines) if is_item(x)]
+        self._prose(Section(section.path, section.heading, lines[: starts[0]]))
+        listed = bodies(section) < 0.5 * len(starts)
         for i, end in zip(starts, [*starts[1:], len(lines)], strict=True):
             head, body = lines[i], lines[i + 1 : end]
-            question, said = _head(head)
+            question, said = head_of(head)
             if marks.is_empty(question):
                 self.drop(head, "empty slot")
                 if any(not x.blank and not x.drop for x in body):
-                    self._prose(_Section(section.path, None, body))
+                    self._prose(Section(section.path, None, body))
                 continue
             draft = Draft("question", section.path, question, [head], [], bool(said), stars=head.stars)
             draft.restarted = end < len(lines) and bool(re.match(r"^\s*1[.、)）]", lines[end].raw))
             body = self._continued(draft, head, body) if not said else body
             if said:
-                draft.body = [_with_text(head, said)]
+                draft.body = [with_text(head, said)]
             children = self._children(body, question, listed)
             if children:
                 self.headings.append((head.number, question))
@@ -277,7 +149,7 @@ class _Builder:
             added = _ADDED.match(x.text)
             if added:
                 current = Draft(
-                    "question", (*draft.path, draft.question), added[1], [x], [_with_text(x, added[2])], True
+                    "question", (*draft.path, draft.question), added[1], [x], [with_text(x, added[2])], True
                 )
                 self.drafts.append(current)
                 continue
@@ -298,7 +170,7 @@ class _Builder:
             current.body.append(x)
 
     # ── bulleted questions ───────────────────────────────────────────────────────────────────────
-    def _bulleted_questions(self, section: _Section) -> bool:
+    def _bulleted_questions(self, section: Section) -> bool:
         bullets = [x for x in section.lines if x.marker == "bullet" and not x.drop and x.indent <= 3]
         said = [x for x in section.lines if not x.blank and not x.drop]
         name = section.path[-1] if section.path else ""
@@ -309,7 +181,7 @@ class _Builder:
         asking = sum(marks.asks(x.text) and len(x.text) <= 80 for x in bullets)
         return asking >= 0.45 * len(bullets) and len(bullets) >= 2
 
-    def _bulleted(self, section: _Section) -> None:
+    def _bulleted(self, section: Section) -> None:
         group: tuple[str, ...] = ()
         lines = [x for x in section.lines if not x.blank]
         current: Draft | None = None
@@ -318,7 +190,7 @@ class _Builder:
                 continue
             if x.marker != "bullet":
                 if current is None:
-                    self._prose(_Section(section.path, None, [x]))
+                    self._prose(Section(section.path, None, [x]))
                 else:
                     current.body.append(x)
                 continue
@@ -338,14 +210,14 @@ class _Builder:
                 continue
             if x.level == 1:
                 group = ()
-            question, said = _head(x)
+            question, said = head_of(x)
             current = Draft("question", (*section.path, *group), question, [x], stars=x.stars)
             if said:
-                current.inline, current.body = True, [_with_text(x, said)]
+                current.inline, current.body = True, [with_text(x, said)]
             self.drafts.append(current)
 
     # ── prose ────────────────────────────────────────────────────────────────────────────────────
-    def _prose(self, section: _Section) -> None:
+    def _prose(self, section: Section) -> None:
         said = [x for x in section.lines if not x.blank and not x.drop]
         heading = section.heading
         name = section.path[-1] if section.path else ""
@@ -445,10 +317,6 @@ class _Builder:
                 references=tuple(dict.fromkeys(r for x in everything for r in x.references)),
             )
         ]
-
-
-def _with_text(x: Line, text: str) -> Line:
-    return Line(x.number, x.raw, text, "", 0, x.indent, False, "", x.images, 0, x.references)
 
 
 def parse(scanned: Scanned) -> Parsed:
