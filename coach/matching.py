@@ -14,8 +14,6 @@ from coach.embed import Embedder, Progress, VectorCache, cosine
 from coach.notes.model import Unit
 
 MATCH = 0.92
-# At this cosine the two questions count as one: the unit is no new question.
-SAME = 0.95
 
 
 def match_units(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
+from coach.notecheck import Suspect
 from coach.notes.sets import Imported, Result
 
 ANSWERS = {
@@ -143,3 +145,14 @@ def print_units(
             status = ANSWERS[u.answer] if u.kind == "question" else "文字"
             matched = f" → {u.bank} ({u.bank_cosine:.2f})" if u.bank else ""
             console.print(f"{where}  {status}  {u.question or u.heading}{matched}")
+
+
+def print_suspects(console: Console, found: Sequence[Suspect]) -> None:
+    for s in found:
+        kind = "像一个已知误区" if s.kind == "pitfall" else "与另一条笔记相反"
+        console.print(f"{s.ref}  {kind}（{s.cosine:.3f}）", style="bold")
+        console.print(f"    笔记：{s.claim}")
+        console.print(f"    对照：{s.against_text}  ↳ {s.against}")
+        if s.correction:
+            console.print(f"    更正：{s.correction}", style="green")
+    console.print(f"{len(found)} 处需要你看一眼" if found else "没有发现可疑的说法", style="dim")

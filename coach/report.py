@@ -137,7 +137,14 @@ def print_passages(console: Console, passages: Sequence[Passage], first: int = 1
 def print_why(console: Console, why: Why) -> None:
     """Below a passage: what brought it up."""
     rows = [
-        ("来源", {"curated": "自带笔记（已审）", "imported": "导入的笔记（未审）"}.get(why.trust, why.trust)),
+        (
+            "来源",
+            {
+                "curated": "自带笔记（已审）",
+                "imported": "导入的笔记（未审）",
+                "contradicted": "导入的笔记（疑有误）",
+            }.get(why.trust, why.trust),
+        ),
         ("共有的词", "、".join(why.words)),
         ("共有的概念", "、".join(why.concepts)),
         ("回答的问题", why.question),

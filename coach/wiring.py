@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from coach.bank import Bank, load_bank
@@ -11,9 +13,12 @@ from coach.embed import Embedder, Progress, VectorCache, load_embedder
 from coach.errors import UsageError
 from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
+from coach.index.state import terms
 from coach.judge import make_judge
 from coach.llm import open_llm
 from coach.matching import match_units
+from coach.notecheck import Suspect
+from coach.notecheck import check_notes as check_notes_
 from coach.notes import sets
 from coach.notes.model import Unit
 from coach.notes.sets import Result, note_sets
@@ -77,6 +82,19 @@ def import_notes(
         settings.home, name, paths, keep_personal=keep_personal, annotate=annotate, progress=parsing
     )
     return result, refresh(settings, progress=embedding)
+
+
+def check_notes(
+    settings: Settings, name: str, *, between: bool = True, progress: Progress | None = None
+) -> list[Suspect]:
+    """Likely errors in a note set; kept beside it, so that citations of these statements can be marked."""
+    embedder = load_embedder(settings.embedder)
+    result = sets.load_set(settings.home, name)
+    cache = vector_cache(settings, embedder)
+    found = check_notes_(result, bank(settings), terms(), embedder, cache, between=between, progress=progress)
+    rows = [asdict(s) for s in found]
+    sets.write_atomic(result.folder / "suspects.json", json.dumps(rows, ensure_ascii=False, indent=1))
+    return found
 
 
 def refresh(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, grading, indexing, models, notes, retrieval, system
+from coach.cli import bank, drafts, grading, indexing, models, notes, retrieval, system
 
 app = typer.Typer(
     name="coach",
@@ -20,6 +20,8 @@ app.command("practice")(grading.practice)
 app.command("grade")(grading.grade)
 app.command("search")(indexing.search)
 app.command("index")(indexing.index)
+bank.app.command("draft")(drafts.draft)
+bank.app.command("review")(drafts.review)
 app.add_typer(bank.app, name="bank")
 app.add_typer(notes.app, name="notes")
 evals = typer.Typer(help="Measure the coach itself.", no_args_is_help=True)

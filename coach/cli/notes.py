@@ -107,3 +107,35 @@ def show(
         typer.echo(notes_report.as_json(result))
     else:
         notes_report.print_units(console(), result, answer=answer, dropped=dropped)
+
+
+@app.command("check")
+def check(
+    name: str = typer.Argument(..., help="A note set (coach notes show)."),
+    between: bool = typer.Option(
+        True, "--between/--no-between", help="Also compare the notes with each other."
+    ),
+    as_json: bool = typer.Option(False, "--json"),
+) -> None:
+    """List statements that are likely wrong: near a known misconception, or opposed by another note. Exit 1 if any.
+
+    A finding is for you to judge. Citations of such statements are marked until you change the note.
+
+    \b
+    coach notes check llm
+    coach notes check llm --json
+    """
+    import json
+    from dataclasses import asdict
+
+    from coach import notes_report, wiring
+
+    config = settings()
+    with progress("comparing") as bar:
+        found = wiring.check_notes(config, name, between=between, progress=bar)
+    if as_json:
+        typer.echo(json.dumps([asdict(s) for s in found], ensure_ascii=False, indent=2))
+    else:
+        notes_report.print_suspects(console(), found)
+    if found:
+        raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -96,8 +97,24 @@ class Index:
         words = [w for w in self.terms.tokens(query) if w in self._bm25.vocab_dict]
         return self._bm25.get_scores(words) if words else None
 
-    def trust(self, chunk: Chunk) -> Literal["curated", "imported"]:
-        return "curated" if self.is_curated(chunk) else "imported"
+    @cached_property
+    def _suspects(self) -> dict[str, list[str]]:
+        """Statements that `coach notes check` found likely wrong, by root."""
+        found: dict[str, list[str]] = {}
+        for root in self.manifest.roots:
+            try:
+                rows = json.loads((root.path.parent / "suspects.json").read_text(encoding="utf8"))
+                found[root.name] = [str(r["claim"]) for r in rows]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def trust(self, chunk: Chunk) -> Literal["curated", "imported", "contradicted"]:
+        """`contradicted`: an imported passage with a statement that the last `coach notes check` found likely wrong."""
+        if self.is_curated(chunk):
+            return "curated"
+        suspects = self._suspects.get(root_of(chunk), [])
+        return "contradicted" if any(claim in chunk.text for claim in suspects) else "imported"
 
     def section(self, source: str) -> list[Chunk]:
         """Chunks of the section that `notes/<file>.md#<heading>` names; [] when it does not exist."""

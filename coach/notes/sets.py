@@ -80,7 +80,7 @@ def _unit(row: dict[str, Any]) -> Unit:
     return Unit(**fields)
 
 
-def _write(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf8") as f:
@@ -168,7 +168,7 @@ def import_notes(
                 sources.append(read_units(target))
             else:
                 source, digest = parse_source(path, label, keep_personal)
-                _write(target, _dump(source))
+                write_atomic(target, _dump(source))
                 states[label] = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, digest]
                 sources.append(source)
                 parsed_anew = True
@@ -202,7 +202,7 @@ def import_notes(
         target = folder / "units" / f"{source.name}{SUFFIX}"
         text = _dump(source)
         if not target.is_file() or target.read_text(encoding="utf8") != text:
-            _write(target, text)
+            write_atomic(target, text)
             result.changed.append(source.name)
     for label in removed:
         for sub in ("units", "parsed"):
@@ -215,7 +215,7 @@ def import_notes(
         "paths": [str(p) for p in paths],
     }
     if parsed_anew or fresh != state:
-        _write(folder / "set.json", json.dumps(fresh, ensure_ascii=False, indent=1))
+        write_atomic(folder / "set.json", json.dumps(fresh, ensure_ascii=False, indent=1))
     return result
 
 
