@@ -95,10 +95,11 @@ def check_notes(
     units: dict[str, Unit] = {u.question: u for u in result.units if u.question}
     pairs = _pitfall_pairs(claims, bank, terms, units)
     twins = _twins(claims, terms) if between else []
+    # A statement nearer to the correction than to the misconception is the right version of it.
     wanted = list(
         dict.fromkeys(
             [c.text for c, _, _, _ in pairs]
-            + [p for _, _, p, _ in pairs]
+            + [t for _, _, p, fix in pairs for t in (p, fix)]
             + [c.text for pair in twins for c in pair]
         )
     )
@@ -113,7 +114,13 @@ def check_notes(
         value = near(claim.text, pitfall)
         shared = term_recall(pitfall, claim.text)
         opposed = bool(_NEGATION.search(claim.text)) != bool(_NEGATION.search(pitfall))
-        if value >= _NEAR and shared >= _SHARED and not opposed and value > near_or(best, (claim.ref, place)):
+        if (
+            value >= _NEAR
+            and shared >= _SHARED
+            and not opposed
+            and value > near(claim.text, correction)
+            and value > near_or(best, (claim.ref, place))
+        ):
             best[(claim.ref, place)] = Suspect(
                 "pitfall", claim.text, claim.ref, pitfall, place, correction, round(value, 3)
             )

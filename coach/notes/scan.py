@@ -23,6 +23,7 @@ _FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*([\w+-]*)\s*$")
 _REFERENCE = re.compile(
     r"^[\s\-*>]*(?:[【\[]?参考(?:资料|链接|文献|文章)?[】\]]?|references?|see also)\s*[:：]?\s*", re.I
 )
+_GLUED = re.compile(r"[。.；;)]\s*-$")
 _WRAPPERS = frozenset(["markdown", "md"])
 # Longest front matter looked for: a `---` with no partner near is a rule, not front matter.
 _FRONT_MATTER = 60
@@ -111,7 +112,8 @@ def _fences(lines: list[Line]) -> None:
 def _dashes(lines: list[Line]) -> bool:
     """Bare `-` lines: bullets of the next line. Also a dash glued to the end of a sentence. True when there are many."""
     bare = [i for i, x in enumerate(lines) if not x.drop and not x.code and x.raw.strip() == "-"]
-    if len(bare) < 3:
+    glued = sum(bool(_GLUED.search(x.raw.rstrip())) for x in lines if not x.drop and not x.code)
+    if len(bare) + glued < 2:
         for i in bare:
             lines[i].drop = "bare list mark"
         return False
@@ -121,7 +123,7 @@ def _dashes(lines: list[Line]) -> bool:
         if x.drop or x.code:
             continue
         before = lines[i - 1] if i else None
-        if before and (before.drop == "bare list mark" or re.search(r"[。.；;)]\s*-$", before.raw.rstrip())):
+        if before and (before.drop == "bare list mark" or _GLUED.search(before.raw.rstrip())):
             x.marker, x.level = "bullet", 1
     for x in lines:
         x.raw = re.sub(r"(?<=[。；;])\s*-$", "", x.raw.rstrip()) if not x.code else x.raw

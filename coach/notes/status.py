@@ -16,7 +16,7 @@ _CUT = re.compile(
 _OUTLINE = re.compile(
     r"^(?:[^:：]{1,12}[:：])?\s*[^。；，]{1,30}(?:\s*\+\s*[^。；，+]{1,30}){1,}\s*\+?\s*$|^\S{1,12}\s*\+\s*$"
 )
-_MIN_FULL = 30
+_MIN_FULL = 20
 
 
 def status_of(

@@ -178,8 +178,16 @@ class _Builder:
             return False
         if marks.TELLS.search(name) and not marks.ASKS.search(name):
             return False
-        asking = sum(marks.asks(x.text) and len(x.text) <= 80 for x in bullets)
-        return asking >= 0.45 * len(bullets) and len(bullets) >= 2
+        leaves, asking, label = 0, 0, ""
+        for x, after in zip(bullets, [*bullets[1:], None], strict=True):
+            if after is not None and after.level > x.level:
+                label = x.text
+                continue
+            leaves += 1
+            asking += len(x.text) <= 80 and bool(
+                marks.asks(x.text) or (x.level > 1 and marks.ASKS.search(label))
+            )
+        return leaves >= 2 and asking >= 0.45 * leaves
 
     def _bulleted(self, section: Section) -> None:
         group: tuple[str, ...] = ()
