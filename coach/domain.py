@@ -28,7 +28,11 @@ class Value(BaseModel):
 
 # ── knowledge ────────────────────────────────────────────────────────────────────────────────────
 class Chunk(Value):
-    """A retrieval passage. `id` is stable while file, heading and text stay the same."""
+    """A retrieval passage. `id` is stable while file, heading and text stay the same.
+
+    `question` is what the passage answers, in notes of question–answer form; it is part of `heading` too. `context`
+    are words it is searched by besides its own: the bank question it was matched to, and that question's points.
+    """
 
     id: str
     file: str
@@ -37,6 +41,8 @@ class Chunk(Value):
     last_line: int
     text: str
     content_hash: str
+    question: str = ""
+    context: str = ""
 
     @property
     def ref(self) -> str:

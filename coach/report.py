@@ -11,6 +11,7 @@ from rich.text import Text
 
 from coach.domain import Grade, Passage, PitfallHit, Point, Question, Score, Status, Verdict
 from coach.formula import readable
+from coach.retrieve import Why
 from coach.score import credit
 
 MARK = {
@@ -116,8 +117,8 @@ def print_grade(console: Console, grade: Grade, *, follow_up: bool = True) -> No
         console.print(Text(row, style="dim"))
 
 
-def print_passages(console: Console, passages: Sequence[Passage]) -> None:
-    for rank, passage in enumerate(passages, 1):
+def print_passages(console: Console, passages: Sequence[Passage], first: int = 1) -> None:
+    for rank, passage in enumerate(passages, first):
         why = " ".join(
             part
             for part in (
@@ -132,6 +133,28 @@ def print_passages(console: Console, passages: Sequence[Passage]) -> None:
         console.print(Padding(Text(passage.chunk.heading, style="cyan"), (0, 0, 0, 3)))
         text = " ".join(readable(passage.chunk.text).split())
         console.print(Padding(Text(text[:200] + ("…" if len(text) > 200 else "")), (0, 0, 1, 3)))
+
+
+def print_why(console: Console, why: Why) -> None:
+    """Below a passage: what brought it up."""
+    rows = [
+        (
+            "来源",
+            {
+                "curated": "自带笔记（已审）",
+                "imported": "导入的笔记（未审）",
+                "contradicted": "导入的笔记（疑有误）",
+            }.get(why.trust, why.trust),
+        ),
+        ("共有的词", "、".join(why.words)),
+        ("共有的概念", "、".join(why.concepts)),
+        ("回答的问题", why.question),
+        ("题库里的同类题", why.matched),
+    ]
+    for name, value in rows:
+        if value:
+            console.print(Padding(Text.assemble((f"{name} ", "dim"), value), (0, 0, 0, 3)))
+    console.print()
 
 
 def print_questions(console: Console, questions: Iterable[Question]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from coach.bank import Bank, load_bank
@@ -17,10 +19,17 @@ from coach.errors import UsageError
 from coach.evals.runner import Subject
 from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
+from coach.index.state import terms
 from coach.judge import choose_judge, make_judge
 from coach.llm import LLM, open_llm
 from coach.llm.openai_batches import BatchApi
 from coach.llm.providers import provider
+from coach.matching import match_units
+from coach.notecheck import Suspect
+from coach.notecheck import check_notes as check_notes_
+from coach.notes import sets
+from coach.notes.model import Unit
+from coach.notes.sets import Result, note_sets
 
 
 def bank(settings: Settings) -> Bank:
@@ -43,6 +52,10 @@ def roots(settings: Settings, extra: Sequence[Path] = (), drop: Sequence[Path] =
             f"not indexed: {', '.join(map(str, sorted(missing)))}", "coach index lists the folders in use"
         )
     known = [r for r in known if r.path not in dropped and r.path.exists()]
+    for name in note_sets(settings.home):
+        folder = settings.home / "notes" / name / "units"
+        if not any(folder == r.path for r in known):
+            known = [*(r for r in known if r.name != name), Root(name, folder)]
     for path in extra:
         folder = path.expanduser().resolve()
         if not folder.exists():
@@ -55,6 +68,41 @@ def roots(settings: Settings, extra: Sequence[Path] = (), drop: Sequence[Path] =
             name, n = f"{base}-{n}", n + 1
         known.append(Root(name, folder))
     return [curated, *known]
+
+
+def import_notes(
+    settings: Settings,
+    name: str,
+    paths: Sequence[Path],
+    *,
+    keep_personal: bool = False,
+    parsing: Progress | None = None,
+    embedding: Progress | None = None,
+) -> tuple[Result, Changes]:
+    """Parse `paths` into the note set `name`, match its questions to the bank, and index what changed."""
+    embedder = load_embedder(settings.embedder)
+    cache = vector_cache(settings, embedder)
+
+    def annotate(units: list[Unit]) -> list[Unit]:
+        return match_units(units, bank(settings), embedder, cache, embedding)
+
+    result = sets.import_notes(
+        settings.home, name, paths, keep_personal=keep_personal, annotate=annotate, progress=parsing
+    )
+    return result, refresh(settings, progress=embedding)
+
+
+def check_notes(
+    settings: Settings, name: str, *, between: bool = True, progress: Progress | None = None
+) -> list[Suspect]:
+    """Likely errors in a note set; kept beside it, so that citations of these statements can be marked."""
+    embedder = load_embedder(settings.embedder)
+    result = sets.load_set(settings.home, name)
+    cache = vector_cache(settings, embedder)
+    found = check_notes_(result, bank(settings), terms(), embedder, cache, between=between, progress=progress)
+    rows = [asdict(s) for s in found]
+    sets.write_atomic(result.folder / "suspects.json", json.dumps(rows, ensure_ascii=False, indent=1))
+    return found
 
 
 def refresh(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -129,6 +130,11 @@ def _build_slowly(tmp_path: Path, notes: Path) -> None:
     )
 
 
+def _stored(tmp_path: Path) -> int:
+    with sqlite3.connect(tmp_path / "vectors.sqlite", timeout=10) as db:
+        return int(db.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+
 def test_a_killed_build_leaves_the_previous_index_and_its_vectors(
     tmp_path: Path, notes: Path, embedder: HashEmbedder
 ) -> None:
@@ -137,7 +143,9 @@ def test_a_killed_build_leaves_the_previous_index_and_its_vectors(
         (notes / f"more{i}.md").write_text(f"## 第 {i} 节\n内容 {i}。\n", encoding="utf8")
     process = multiprocessing.get_context("spawn").Process(target=_build_slowly, args=(tmp_path, notes))
     process.start()
-    time.sleep(2.5)
+    deadline = time.monotonic() + 60
+    while _stored(tmp_path) <= 3 and time.monotonic() < deadline:  # until the first batch is kept
+        time.sleep(0.05)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from coach import __version__
-from coach.cli import bank, batch, evals, grading, history, indexing, models, notes, practice, system
+from coach.cli import (
+    bank,
+    batch,
+    drafts,
+    evals,
+    grading,
+    history,
+    indexing,
+    models,
+    notes,
+    practice,
+    retrieval,
+    system,
+)
 
 app = typer.Typer(
     name="coach",
@@ -25,8 +38,11 @@ app.command("report")(history.report)
 app.command("search")(indexing.search)
 app.command("index")(indexing.index)
 app.add_typer(batch.app, name="batch")
+bank.app.command("draft")(drafts.draft)
+bank.app.command("review")(drafts.review)
 app.add_typer(bank.app, name="bank")
 app.add_typer(notes.app, name="notes")
+evals.app.command("retrieval")(retrieval.retrieval)
 app.add_typer(models.app, name="models")
 app.add_typer(evals.app, name="eval")
 app.command("doctor")(system.doctor)

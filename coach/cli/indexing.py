@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -48,22 +50,38 @@ def index(
 def search(
     query: str = typer.Argument(..., help="What to look for."),
     k: int = typer.Option(5, "-k", min=1, max=100, help="How many passages."),
+    within: str | None = typer.Option(None, "--in", help="Only this note set (coach notes show)."),
+    explain: bool = typer.Option(False, "--explain", help="Say what each passage shares with the query."),
     as_json: bool = typer.Option(False, "--json", help="Print passages as JSON."),
 ) -> None:
     """Find passages in the notes, with file:lines and scores.
 
     \b
     coach search "为什么要除以根号 d_k" -k 3
+    coach search "键值缓存 怎么省显存" --explain
     """
     if not query.strip():
         raise UsageError("the query is empty")
     from coach import report, wiring
+    from coach.retrieve import explain as why
     from coach.retrieve import retrieve
 
     with progress("embedding") as bar:
         ready = wiring.index(settings(), bar)
-    passages = retrieve(ready, query, k)
-    if as_json:
+    if within is not None and within not in ready.roots:
+        raise UsageError(
+            f"no note set {within!r} in the index", f"there are: {', '.join(sorted(ready.roots))}"
+        )
+    passages = retrieve(ready, query, k, within)
+    if as_json and explain:
+        rows = [{**p.model_dump(mode="json"), "why": asdict(why(ready, query, p))} for p in passages]
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+    elif as_json:
         typer.echo(report.as_json(passages))
+    elif explain:
+        out = console()
+        for rank, passage in enumerate(passages, 1):
+            report.print_passages(out, [passage], first=rank)
+            report.print_why(out, why(ready, query, passage))
     else:
         report.print_passages(console(), passages)

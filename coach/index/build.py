@@ -18,15 +18,16 @@ from coach.index.state import (
     Root,
     compare,
     current,
+    index_version,
     read_chunks,
     read_manifest,
     require_embedder,
+    root_of,
     survey,
+    terms,
 )
 from coach.index.store import cached_embeddings, open_client, open_store
-from coach.notes.chunks import CHUNKER_VERSION, chunk_note, embedding_text
-from coach.notes.readers import read_text
-from coach.text import tokens
+from coach.notes.chunks import chunk_file, embedding_text
 
 _LOCK_SECONDS = 300
 
@@ -42,7 +43,9 @@ def _write_bm25(folder: Path, chunks: Sequence[Chunk]) -> None:
     import bm25s
 
     retriever = bm25s.BM25()
-    retriever.index([tokens(f"{c.heading} {c.text}") or ["∅"] for c in chunks], show_progress=False)
+    words = terms()
+    documents = [words.tokens(f"{c.heading} {c.text} {c.context}") or ["∅"] for c in chunks]
+    retriever.index(documents, show_progress=False)
     retriever.save(str(folder / "bm25"))
 
 
@@ -77,7 +80,7 @@ def _build_locked(
     previous = None if rebuild else current(index_dir)
     manifest = read_manifest(index_dir) if previous else None
     if manifest is not None and not rebuild:
-        if manifest.chunker != CHUNKER_VERSION:
+        if manifest.chunker != index_version():
             previous = manifest = None
         else:
             require_embedder(manifest, embedder.name)
@@ -104,7 +107,7 @@ def _build_locked(
     for label in [*changes.added, *changes.changed]:
         path, _ = found[label]
         try:
-            fresh_chunks.extend(chunk_note(label, read_text(path)))
+            fresh_chunks.extend(chunk_file(label, path))
         except NoteError as e:
             problems.append(str(e))
             del found[label]
@@ -131,7 +134,7 @@ def _build_locked(
         states = {f: s for f, (_, s) in found.items()}
         _write(
             folder / "manifest.json",
-            Manifest(embedder.name, CHUNKER_VERSION, tuple(roots), states, len(chunks)).dump(),
+            Manifest(embedder.name, index_version(), tuple(roots), states, len(chunks)).dump(),
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,20 +153,15 @@ def _fill(
     client = open_client(folder)
     try:
         store = open_store(client, embeddings)
-        ids = {c.id for c in fresh}
-        kept_ids = {c.id for c in kept}
-        gone = (
-            [c.id for c in read_chunks(previous) if c.id not in kept_ids and c.id not in ids]
-            if previous
-            else []
-        )
+        wanted = {c.id for c in (*kept, *fresh)}
+        gone = [c.id for c in read_chunks(previous) if c.id not in wanted]
         for start in range(0, len(gone), 1000):
             store.delete(ids=gone[start : start + 1000])
         for start in range(0, len(fresh), 256):
             part = fresh[start : start + 256]
             store.add_texts(
                 [embedding_text(c) for c in part],
-                metadatas=[{"file": c.file} for c in part],
+                metadatas=[{"file": c.file, "root": root_of(c)} for c in part],
                 ids=[c.id for c in part],
             )
     finally:

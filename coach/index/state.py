@@ -7,13 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coach.config import resource
 from coach.domain import Chunk
 from coach.errors import IndexStateError
 from coach.notes.chunks import CHUNKER_VERSION
 from coach.notes.readers import note_files
+from coach.terms import Terms, load_terms
 from coach.text import sha256
 
 CURATED = "notes"
+
+
+def terms() -> Terms:
+    """The dictionary that search tokens are made with, for passages and queries alike."""
+    return load_terms(resource("knowledge") / "terms.yaml")
+
+
+def index_version() -> str:
+    """Changes when chunks or search tokens would come out differently: then everything is indexed anew."""
+    return f"{CHUNKER_VERSION}+{terms().version}"
+
+
+def root_of(chunk: Chunk) -> str:
+    return chunk.file.split("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +40,8 @@ class Root:
     path: Path
 
     def label(self, file: Path) -> str:
-        return f"{self.name}/{file.relative_to(self.path).as_posix() if file != self.path else file.name}"
+        relative = file.relative_to(self.path).as_posix() if file != self.path else file.name
+        return f"{self.name}/{relative.removesuffix('.units')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +164,7 @@ def require_embedder(manifest: Manifest, embedder_name: str) -> None:
 def pending(index_dir: Path, roots: Sequence[Root], embedder_name: str) -> Changes | None:
     """What a refresh would change; None when there is no index yet or its chunker is older. Cheap: stats only."""
     manifest = read_manifest(index_dir)
-    if manifest is None or manifest.chunker != CHUNKER_VERSION:
+    if manifest is None or manifest.chunker != index_version():
         return None
     require_embedder(manifest, embedder_name)
     return compare(survey(roots, manifest.files)[0], manifest.files)

@@ -8,12 +8,17 @@ with code blocks, tables and formulas kept whole.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from coach.domain import Chunk
+from coach.notes.model import Unit
+from coach.notes.readers import read_text
+from coach.notes.sets import SUFFIX, read_units
 from coach.text import sha256
 
-CHUNKER_VERSION = "3"
+CHUNKER_VERSION = "4"
 # e5 reads 512 tokens; Chinese needs about 0.7 tokens a character, and the heading rides along.
 MAX_CHARS = 620
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
@@ -116,9 +121,28 @@ def sections(text: str) -> list[tuple[str, int, list[str]]]:
 
 def chunk_note(file: str, text: str) -> list[Chunk]:
     """Chunks of one note. Embedded text is heading path + body; `first_line`…`last_line` are the body's lines."""
+    return _chunked(file, [(heading, first, lines, "", "") for heading, first, lines in sections(text)])
+
+
+def chunk_units(file: str, units: Sequence[Unit]) -> list[Chunk]:
+    """Chunks of imported units, at the lines of the original source. A question without an answer is no passage."""
+    answered = [
+        u for u in units if u.kind == "prose" or u.answer in ("full", "partial", "outline", "truncated")
+    ]
+    return _chunked(file, [(u.heading, u.first_line, list(u.lines), u.question, u.context) for u in answered])
+
+
+def chunk_file(file: str, path: Path) -> list[Chunk]:
+    """Chunks of what the index finds at `path`: a note, or the units of an imported source. NoteError as the readers."""
+    if path.suffix == SUFFIX:
+        return chunk_units(file, read_units(path).units)
+    return chunk_note(file, read_text(path))
+
+
+def _chunked(file: str, pieces: Iterable[tuple[str, int, list[str], str, str]]) -> list[Chunk]:
     chunks: list[Chunk] = []
     seen: dict[str, int] = {}
-    for heading, first, lines in sections(text):
+    for heading, first, lines, question, context in pieces:
         for group in _packed(_blocks(lines, first)):
             while group and not "".join(group[0].lines).strip():
                 group = group[1:]
@@ -139,6 +163,8 @@ def chunk_note(file: str, text: str) -> list[Chunk]:
                     last_line=group[-1].first + len(group[-1].lines) - 1,
                     text=body,
                     content_hash=digest,
+                    question=question,
+                    context=context,
                 )
             )
     return chunks

@@ -29,7 +29,12 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-READERS: dict[str, Callable[[Path], str]] = {".md": read_text, ".markdown": read_text, ".txt": read_text}
+READERS: dict[str, Callable[[Path], str]] = {
+    ".md": read_text,
+    ".markdown": read_text,
+    ".txt": read_text,
+    ".units": read_text,  # an imported source, see `sets`
+}
 
 
 def note_files(root: Path) -> list[Path]:
