@@ -95,13 +95,17 @@ class SharedIndex(Index):
         question: str = getattr(self._now, "question", "")
         return question[:400] if question and query.startswith(question[:400]) else query
 
-    def dense(self, query: str, k: int) -> list[tuple[Chunk, float]]:
+    def dense(self, query: str, k: int, within: str | None = None) -> list[tuple[Chunk, float]]:
         asked = self._asked(query)
-        return self._memo.get(("dense", asked, k), lambda: super(SharedIndex, self).dense(asked, k))
+        return self._memo.get(
+            ("dense", asked, k, within), lambda: super(SharedIndex, self).dense(asked, k, within)
+        )
 
-    def lexical(self, query: str, k: int) -> list[tuple[Chunk, float]]:
+    def lexical(self, query: str, k: int, within: str | None = None) -> list[tuple[Chunk, float]]:
         asked = self._asked(query)
-        return self._memo.get(("lexical", asked, k), lambda: super(SharedIndex, self).lexical(asked, k))
+        return self._memo.get(
+            ("lexical", asked, k, within), lambda: super(SharedIndex, self).lexical(asked, k, within)
+        )
 
     def section(self, source: str) -> list[Chunk]:
         return self._memo.get(("section", source), lambda: super(SharedIndex, self).section(source))

@@ -109,9 +109,10 @@ def show(
             notes_report.print_summary(console(), load_set(home, each))
         if not note_sets(home):
             typer.echo("no note set yet; try: coach notes import PATH")
-        return None
+        return
     if name not in note_sets(home):
-        return read_topic(name, section)
+        read_topic(name, section)
+        return
     result = load_set(home, name)
     if as_json:
         typer.echo(notes_report.as_json(result))
