@@ -75,6 +75,43 @@ def read_rows(paths: list[Path]) -> list[dict[str, Any]]:
     return rows
 
 
+def with_rule_made(rows: list[dict[str, Any]], bank: Bank) -> list[dict[str, Any]]:
+    """Answers that say nothing about the question, made by rule: all labels are 0 by construction.
+
+    Every question gets the excellent answer to a question of another topic; every third one also an echo of itself
+    or a confession of not knowing.
+    """
+    first = {r["question_id"]: r for r in rows if r["tier"] == "excellent" and r["question_id"] in bank}
+    ids = sorted(first)
+    made = []
+    for i, question_id in enumerate(ids):
+        question = bank.get(question_id)
+        texts = []
+        for step in range(1, len(ids)):
+            other = ids[(i + 37 * step) % len(ids)]
+            if bank.get(other).topic != question.topic:
+                texts.append(("off-topic", first[other]["answer"]))
+                break
+        stem = question.question.rstrip("？?。")
+        if i % 3 == 0:
+            texts.append(
+                (
+                    "echo",
+                    f"{stem}，这个问题很重要，面试经常问。{stem}，要从原理和实践两方面来看，我觉得需要结合具体场景。",
+                )
+            )
+        elif i % 3 == 1:
+            texts.append(("unknown", "这个我不太清楚，之前没有接触过，回去会好好看一下。"))
+        made += [
+            {
+                "id": f"{question_id}.{tier}", "question_id": question_id, "tier": tier, "lang": "zh", "answer": text,
+                "labels": {p.id: 0 for p in question.rubric}, "pitfalls": [],
+            }
+            for tier, text in texts
+        ]  # fmt: skip
+    return rows + made
+
+
 def load(rows: list[dict[str, Any]], cache: Path, only_cached: bool) -> tuple[Data, Any]:
     settings = load_settings()
     bank = load_bank(settings.knowledge / "questions")
@@ -82,6 +119,7 @@ def load(rows: list[dict[str, Any]], cache: Path, only_cached: bool) -> tuple[Da
     llm: Any = open_llm(settings)
     probe = Probe(settings, llm, None)
     version = "".join(probe.prompts.values())
+    rows = with_rule_made(rows, bank)
     cache.mkdir(parents=True, exist_ok=True)
     parts: list[Array] = []
     out: dict[str, list[Any]] = {
@@ -284,8 +322,8 @@ def main() -> None:
     tx = table(traps.evidence, raw[data.pitfall], PITFALL_FEATURES)
     tz = out_of_fold(tx, traps.label, traps.question, lambda a, b: fit_logistic(a, b, 0.3))
     tp = 1 / (1 + np.exp(-tz))
-    # A false accusation costs more trust than a missed trap: at most 2 % of honest claims may be flagged.
-    asserted = float(np.quantile(tp[traps.label == 0], 0.98))
+    # A false accusation costs more trust than a missed trap: at most 1 % of honest claims may be flagged.
+    asserted = float(np.quantile(tp[traps.label == 0], 0.99))
     print(
         f"pitfalls: AUC {auc(traps.label, tz):.3f}; asserted ≥ {asserted:.2f}, recall {(tp[traps.label == 1] >= asserted).mean():.2f}"
     )
