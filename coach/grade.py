@@ -196,7 +196,7 @@ class Grader:
             first_line=chunk.first_line + first,
             last_line=min(chunk.first_line + last, chunk.last_line),
             heading=chunk.heading.split(" › ")[-1],
-            trust="curated" if self._index.is_curated(chunk) else "imported",
+            trust=self._index.trust(chunk),
         )
 
     def _with_follow_up(self, question: Question, grade: Grade, asked: list[str]) -> Grade:
