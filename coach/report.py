@@ -74,7 +74,9 @@ def graded_by(grade: Grade) -> list[str]:
     if grade.fingerprint:
         f = grade.fingerprint
         prompts = " ".join(f"{name}@{digest[:6]}" for name, digest in sorted(f.prompts.items()))
-        out.append(f"评分 {f.model} · {f.judge} · 校准 {f.calibration} · 知识库 {f.knowledge}")
+        calibration = f.calibration.replace(f"{f.model}-", "").replace(f.model, "readout")
+        out.append(f"评分 {f.model} · {f.judge} · 知识库 {f.knowledge}")
+        out.append(f"校准 {calibration}")
         out.append(f"提示词 {prompts} · 嵌入 {f.embedder}")
     u = grade.usage
     if u.calls:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from coach.embed import Embedder, cosine
 from coach.text import Span, sentences, term_recall, tokens, windows
 
@@ -15,7 +17,12 @@ MAX_JUDGED_CHARS = 600
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`similarity` is the best window's cosine, `margin` that minus the mean over windows, `recall` shared words."""
+    """What the answer offers for one claim.
+
+    `similarity` is the best window's cosine, `margin` that minus the mean over windows, `whole` the whole answer's;
+    `recall` the claim's words found anywhere, `span_recall` in one window. `rival` is by how much `span` is nearer
+    to this claim than to any other claim it was gathered with (negative: it speaks of another one).
+    """
 
     span: Span | None
     similarity: float
@@ -23,6 +30,7 @@ class Evidence:
     whole: float
     recall: float
     span_recall: float
+    rival: float = 0.0
 
 
 def gather(embedder: Embedder, answer: str, claims: Sequence[str]) -> list[Evidence]:
@@ -51,6 +59,7 @@ def gather(embedder: Embedder, answer: str, claims: Sequence[str]) -> list[Evide
                 whole=float(whole[i]),
                 recall=term_recall(claim, answer),
                 span_recall=max(shared),
+                rival=float(row[best] - np.delete(matrix[:, best], i).max()) if n > 1 else 0.0,
             )
         )
     return out

@@ -145,7 +145,8 @@ class PointwiseJudge:
     ) -> PitfallHit | None:
         """Asserting a pitfall needs a quote of its own; an unreadable reply is never held against the candidate."""
         quote = _quote(case, evidence)
-        if reading.logit is None or quote is None:
+        # A sentence nearer to a rubric point or to the correction than to the misconception is no evidence for it.
+        if reading.logit is None or quote is None or evidence.rival < 0:
             return None
         p = self._calibration.pitfall.probability(features(evidence, reading.logit, case.judged, contrast))
         if p < self._calibration.asserted:
