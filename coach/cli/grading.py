@@ -28,7 +28,9 @@ def _ad_hoc(config: Settings, question: str, rubric: Path | None, reference: str
     if reference is not None:
         return rubrics.question_from(question, rubrics.points_from_reference(reference), reference)
     index = wiring.index(config)
-    return rubrics.question_from(question, rubrics.points_from_notes(question, retrieve(index, question, 3)))
+    # Only curated passages may say what counts: an imported note is not verified.
+    curated = [p for p in retrieve(index, question, 10) if index.is_curated(p.chunk)]
+    return rubrics.question_from(question, rubrics.points_from_notes(question, curated))
 
 
 def grade(
