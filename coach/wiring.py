@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coach.bank import Bank, load_bank
-from coach.batch.caching import SharedGrader, SharedIndex, batch_grade
-from coach.batch.openai_batch import Replay
-from coach.batch.pacing import PacedLLM, Throttle
-from coach.batch.run import Engine
 from coach.config import Settings
-from coach.domain import Grade, Question
 from coach.embed import Embedder, Progress, VectorCache, load_embedder
 from coach.errors import UsageError
-from coach.evals.runner import Subject
 from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
 from coach.index.state import terms
-from coach.judge import choose_judge, make_judge
-from coach.llm import LLM, open_llm
-from coach.llm.openai_batches import BatchApi
-from coach.llm.providers import provider
+from coach.judge import make_judge
+from coach.llm import open_llm
 from coach.matching import match_units
 from coach.notecheck import Suspect
 from coach.notecheck import check_notes as check_notes_
 from coach.notes import sets
 from coach.notes.model import Unit
 from coach.notes.sets import Result, note_sets
+
+if TYPE_CHECKING:
+    from coach.evals.runner import Subject
 
 
 def bank(settings: Settings) -> Bank:
@@ -143,47 +139,9 @@ def grader(settings: Settings, judge: str | None = None, progress: Progress | No
 
 def subject(settings: Settings, judge: str | None = None, progress: Progress | None = None) -> Subject:
     """The grader as evals measure it, with the model and the embedder that the floors are to use."""
+    from coach.evals.runner import Subject
+
     ready = index(settings, progress)
     llm = open_llm(settings)
     made = Grader(settings, make_judge(settings, llm, ready.embedder, judge), ready, llm)
     return Subject(made, llm, ready.embedder)
-
-
-def batch_engine(
-    settings: Settings, judge: str | None = None, jobs: int | None = None, progress: Progress | None = None
-) -> Engine:
-    """A grader for many answers from several threads, paced by what the endpoint takes.
-
-    The embedded model has one slot, so it gets one job; an endpoint gets 8 unless told otherwise.
-    """
-    ready = SharedIndex(index(settings, progress))
-    llm = open_llm(settings, paced=True)
-    alone = provider(settings) == "embedded"
-    wanted = 1 if alone else jobs or 8
-    paced = PacedLLM(llm, Throttle(wanted), attempts=1 if alone else 6)
-    _ = paced.capabilities  # a dead endpoint or a wrong key is one clear failure now, not one for every row
-    made = make_judge(settings, paced, ready.embedder, judge or choose_judge(llm if alone else paced))
-    grader = SharedGrader(settings, made, ready, paced)
-    return Engine(batch_grade(grader, ready), grader.fingerprint, wanted, paced)
-
-
-def gauge_grade(settings: Settings, engine: Engine, gauge: LLM) -> Callable[[Question, str], Grade]:
-    """Grading with the same judge and index, but a gauge in place of the endpoint."""
-    ready = SharedIndex(index(settings))
-    judge = make_judge(settings, gauge, ready.embedder, engine.fingerprint.judge)
-    return batch_grade(SharedGrader(settings, judge, ready, gauge), ready)
-
-
-def replay_engine(settings: Settings, out: Path, judge: str | None = None) -> tuple[Engine, Replay, BatchApi]:
-    """The objects of `--engine openai-batch`. UsageError without an endpoint: the embedded model has no Batch API."""
-    if settings.base_url is None or not settings.llm:
-        raise UsageError(
-            "--engine openai-batch needs an endpoint", "set COACH_LLM, COACH_BASE_URL and COACH_API_KEY"
-        )
-    ready = SharedIndex(index(settings))
-    replay = Replay(settings.llm, settings.base_url, out / "openai-batch" / "replies.sqlite")
-    grader = SharedGrader(
-        settings, make_judge(settings, replay, ready.embedder, judge or "structured"), ready, replay
-    )
-    api = BatchApi(settings.base_url, settings.api_key, settings.timeout)
-    return Engine(batch_grade(grader, ready), grader.fingerprint), replay, api

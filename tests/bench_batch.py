@@ -115,7 +115,7 @@ def _endpoint(latency: float) -> tuple[subprocess.Popen[str], int]:
 
 
 def throughput(rows: int, jobs: int, latency: float, profile: bool = False) -> None:
-    from coach import wiring
+    from coach import wiring, wiring_batch
     from coach.config import load_settings
 
     server, port = _endpoint(latency)
@@ -127,7 +127,7 @@ def throughput(rows: int, jobs: int, latency: float, profile: bool = False) -> N
             folder = Path(name)
             known = tuple(q for q in QUESTIONS if q in wiring.bank(settings))
             write_rows(folder / "rows.jsonl", rows, known)
-            engine = wiring.batch_engine(settings, "structured", jobs)
+            engine = wiring_batch.batch_engine(settings, "structured", jobs)
             for q in known:  # what is loaded once per run is not a cost per call
                 engine.grade(wiring.bank(settings).get(q), "先热身。")
             if profile:

@@ -47,6 +47,7 @@ FLOORS = {
     "coach.report": 6,
     "coach.practice_page": 7,
     "coach.wiring": 6,
+    "coach.wiring_batch": 7,
     "coach.cli": 8,
 }
 

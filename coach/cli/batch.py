@@ -275,7 +275,7 @@ def _execute_batches(
     source: str,
     xlsx: bool,
 ) -> tuple[Outcome, dict[str, Any]]:
-    from coach import wiring
+    from coach import wiring_batch
     from coach.batch.finish import write_reports
     from coach.batch.openai_batch import BatchGrading
     from coach.batch.run import Run
@@ -284,7 +284,7 @@ def _execute_batches(
         raise UsageError(
             "budgets hold for --engine local only", "estimate with --dry-run, take part with --limit"
         )
-    engine, replay, api = wiring.replay_engine(config, options.out, judge)
+    engine, replay, api = wiring_batch.replay_engine(config, options.out, judge)
     with (
         _first_interrupt() as interrupted,
         progress("batches") as bar,

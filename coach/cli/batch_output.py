@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def open_engine(config: Settings, judge: str | None, jobs: int | None) -> Engine:
-    from coach import wiring
+    from coach import wiring_batch
 
     with progress("indexing") as indexing:
-        return wiring.batch_engine(config, judge, jobs, indexing)
+        return wiring_batch.batch_engine(config, judge, jobs, indexing)
 
 
 def print_outcome(outcome: Outcome, summary: dict[str, Any], options: Options, xlsx: bool) -> None:
@@ -122,7 +122,7 @@ def dry_run(
 
 
 def _estimate(config: Settings, engine: Engine, spool: Any, todo: int, sample: int) -> Estimate:
-    from coach import wiring
+    from coach import wiring_batch
     from coach.batch.estimate import Gauge, measure, weigh
 
     rows = [(spool.question(e.qkey), e.answer) for e in spool.sample(sample or 20)]
@@ -130,4 +130,4 @@ def _estimate(config: Settings, engine: Engine, spool: Any, todo: int, sample: i
         return measure(rows, todo, engine.jobs, engine.grade)
     assert engine.llm is not None
     gauge = Gauge(engine.llm.name, engine.llm.capabilities)
-    return weigh(rows, todo, wiring.gauge_grade(config, engine, gauge), gauge)
+    return weigh(rows, todo, wiring_batch.gauge_grade(config, engine, gauge), gauge)

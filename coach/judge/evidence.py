@@ -12,7 +12,7 @@ from coach.embed import Embedder, cosine
 from coach.text import Span, sentences, term_recall, tokens, windows
 
 # A longer answer is shown to a small judge as its sentences nearest to the rubric, in order.
-MAX_JUDGED_CHARS = 600
+MAX_JUDGED_CHARS = 480
 
 
 @dataclass(frozen=True, slots=True)

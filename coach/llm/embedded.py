@@ -24,8 +24,8 @@ from coach.llm.openai_chat import OpenAIChat
 
 CONTEXT_TOKENS = 4096
 # A pass that reads states must fit into one physical batch, and every token of it holds a row of logits
-# (0.6 MB each): 768 keeps the whole process under 2.5 GiB.
-STATE_TOKENS = 768
+# (0.6 MB each): 512 keeps the whole process under 2.5 GiB. Longer cases are read in several passes.
+STATE_TOKENS = 512
 
 
 @cache
@@ -57,6 +57,7 @@ def _server(model: Path) -> tuple[Any, str, str]:
     p.n_gpu_layers = 0
     p.cpuparams.n_threads = threads
     p.cpuparams_batch.n_threads = threads
+    p.cache_ram_mib = 0  # prompts of earlier answers never come back; keeping their states costs up to 8 GiB
     p.warmup = False
     p.ui = False
     p.verbosity = -1
