@@ -57,6 +57,8 @@ def _server(model: Path) -> tuple[Any, str, str]:
     p.n_gpu_layers = 0
     p.cpuparams.n_threads = threads
     p.cpuparams_batch.n_threads = threads
+    # Weights are repacked for the processor while they load; a memory map would keep the file resident beside them.
+    p.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     p.cache_ram_mib = 0  # prompts of earlier answers never come back; keeping their states costs up to 8 GiB
     p.warmup = False
     p.ui = False
