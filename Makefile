@@ -40,6 +40,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check coach tests eval
 	$(BIN)/ruff format --check coach tests eval
 	$(BIN)/mypy
+	$(BIN)/python -m coach.vectors --check
 	$(BIN)/coach bank lint
 
 bench: $(VENV)/.dev
