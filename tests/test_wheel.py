@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -56,5 +55,6 @@ def test_it_grades(installed: Path, model_home: Path) -> None:
     assert "得分" in done.stdout and "notes/peft-lora.md" in done.stdout
 
 
-def test_the_installed_entry_point_is_declared() -> None:
-    assert (Path(sysconfig.get_path("scripts")) / "coach").exists()
+def test_the_wheel_declares_the_command(installed: Path) -> None:
+    (declared,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "coach = coach.cli:main" in declared.read_text(encoding="utf8")

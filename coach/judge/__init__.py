@@ -16,7 +16,8 @@ JUDGES = ("pointwise", "structured")
 def choose_judge(llm: LLM) -> str:
     """What the endpoint can do decides: JSON replies → structured, token probabilities only → pointwise.
 
-    The embedded model does both and is pointwise by measurement: a 1.5B model cannot keep a whole rubric in mind.
+    The embedded model can do both and is pointwise: its trained readout works claim by claim. How its structured
+    replies compare has not been measured.
     """
     from coach.llm.embedded import EmbeddedChat
 
