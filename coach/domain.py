@@ -50,7 +50,7 @@ class Chunk(Value):
 
 
 class Passage(Value):
-    """A chunk found for a query. `score` is the fused rank score; `dense` a cosine in [-1, 1]."""
+    """A chunk found for a query. `score` ranks (the reranker's when there is one); `dense` is a cosine in [-1, 1]."""
 
     chunk: Chunk
     score: float

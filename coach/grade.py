@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coach import __version__, followups
+from coach.citing import Citer
 from coach.config import MAX_ANSWER_CHARS, Settings
 from coach.domain import (
-    Citation,
     Fingerprint,
     Flag,
     FollowUp,
@@ -33,15 +33,12 @@ from coach.judge.base import Case, Judge, OnVerdict
 from coach.llm import LLM
 from coach.retrieve import query_text, retrieve
 from coach.score import merge, score
-from coach.text import Screened, screen, term_recall
+from coach.text import Screened, screen
 
 EMPTY = "不作评分: 答案为空"
 UNREADABLE = "不作评分: 评分模型没有给出可用的判断"
 NOT_IN_NOTES = "笔记未覆盖"
 _PASSAGES = 6
-# Below this cosine to its best passage a point counts as not backed by the notes. A guess, not fitted: e5 cosines
-# of unrelated Chinese texts are already high.
-_BACKED = 0.84
 
 
 def check_answer(answer: str) -> str:
@@ -65,11 +62,14 @@ class FollowUpGrade:
 class Grader:
     """Holds what does not change between answers. Not thread-safe with the embedded model: it has one slot."""
 
-    def __init__(self, settings: Settings, judge: Judge, index: Index, llm: LLM) -> None:
+    def __init__(
+        self, settings: Settings, judge: Judge, index: Index, llm: LLM, citer: Citer | None = None
+    ) -> None:
         self._settings = settings
         self._judge = judge
         self._index = index
         self._llm = llm
+        self._citer = citer or Citer(index)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -79,7 +79,7 @@ class Grader:
             prompts=self._judge.prompts,
             calibration=self._judge.calibration,
             knowledge=self._index.manifest.knowledge_hash,
-            embedder=self._index.embedder.name,
+            embedder=self._index.searcher,
             version=__version__,
         )
 
@@ -152,7 +152,7 @@ class Grader:
         sources = {p.id: p.source for p in points} | {p.id: p.source for p in pitfalls}
         verdicts = tuple(self._cited(v, sources[v.point_id], passages) for v in judgement.verdicts)
         hits = tuple(
-            h.model_copy(update={"citation": self._cite(h.correction, sources[h.pitfall_id], passages)})
+            h.model_copy(update={"citation": self._citer.cite(h.correction, sources[h.pitfall_id], passages)})
             for h in judgement.pitfalls
         )
         total = score(verdicts, hits)
@@ -172,33 +172,11 @@ class Grader:
         )
 
     def _cited(self, verdict: Verdict, source: str | None, passages: Sequence[Passage]) -> Verdict:
-        citation = self._cite(verdict.text, source, passages)
+        citation = self._citer.cite(verdict.text, source, passages)
         if citation:
             return verdict.model_copy(update={"citation": citation})
         reason = f"{NOT_IN_NOTES}。{verdict.reason}".rstrip("。") if verdict.reason else NOT_IN_NOTES
         return verdict.model_copy(update={"reason": reason})
-
-    def _cite(self, claim: str, source: str | None, passages: Sequence[Passage]) -> Citation | None:
-        """Lines that back the claim: in the rubric's own section, else in the best retrieved passage, else none."""
-        chunks = self._index.section(source) if source else []
-        if not chunks:
-            vector = self._index.embedder.encode_query([claim])
-            backed = [
-                (float((vector @ self._index.embedder.encode_document([p.chunk.text]).T)[0, 0]), p.chunk)
-                for p in passages[:3]
-            ]
-            chunks = [c for cosine, c in sorted(backed, key=lambda b: -b[0]) if cosine >= _BACKED][:1]
-        if not chunks:
-            return None
-        chunk = max(chunks, key=lambda c: term_recall(claim, c.text))
-        first, last = _lines_for(claim, chunk.text)
-        return Citation(
-            file=chunk.file,
-            first_line=chunk.first_line + first,
-            last_line=min(chunk.first_line + last, chunk.last_line),
-            heading=chunk.heading.split(" › ")[-1],
-            trust=self._index.trust(chunk),
-        )
 
     def _with_follow_up(self, question: Question, grade: Grade, asked: list[str]) -> Grade:
         chosen = followups.choose(question, grade.verdicts, grade.pitfalls, asked)
@@ -212,21 +190,6 @@ class Grader:
             self._settings, self._llm, question.question, grade.answer, gap, passage
         )
         return grade.model_copy(update={"follow_up": made, "usage": grade.usage + usage})
-
-
-def _lines_for(claim: str, text: str) -> tuple[int, int]:
-    """Offsets of the first and last line that speak to the claim; the whole passage when none stands out."""
-    lines = text.split("\n")
-    recall = [term_recall(claim, line) for line in lines]
-    best = max(range(len(lines)), key=lambda i: recall[i])
-    if recall[best] < 0.34:
-        return 0, len(lines) - 1
-    first = last = best
-    if first > 0 and recall[first - 1] >= 0.7 * recall[best]:
-        first -= 1
-    if last + 1 < len(lines) and recall[last + 1] >= 0.7 * recall[best]:
-        last += 1
-    return first, last
 
 
 def _flags(screened: Screened) -> tuple[Flag, ...]:

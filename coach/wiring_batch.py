@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from coach.batch.caching import SharedGrader, SharedIndex, batch_grade
+from coach.batch.caching import SharedIndex, batch_grade, shared_grader
 from coach.batch.openai_batch import Replay
-from coach.batch.pacing import PacedLLM, Throttle
+from coach.batch.pacing import Throttle, pace
 from coach.batch.run import Engine
 from coach.config import Settings
 from coach.domain import Grade, Question
@@ -31,10 +31,10 @@ def batch_engine(
     llm = open_llm(settings, paced=True)
     alone = provider(settings) == "embedded"
     wanted = 1 if alone else jobs or 8
-    paced = PacedLLM(llm, Throttle(wanted), attempts=1 if alone else 6)
+    paced = pace(llm, Throttle(wanted), attempts=1 if alone else 6)
     _ = paced.capabilities  # a dead endpoint or a wrong key is one clear failure now, not one for every row
     made = make_judge(settings, paced, ready.embedder, judge or choose_judge(llm if alone else paced))
-    grader = SharedGrader(settings, made, ready, paced)
+    grader = shared_grader(settings, made, ready, paced)
     return Engine(batch_grade(grader, ready), grader.fingerprint, wanted, paced)
 
 
@@ -42,7 +42,7 @@ def gauge_grade(settings: Settings, engine: Engine, gauge: LLM) -> Callable[[Que
     """Grading with the same judge and index, but a gauge in place of the endpoint."""
     ready = SharedIndex(index(settings))
     judge = make_judge(settings, gauge, ready.embedder, engine.fingerprint.judge)
-    return batch_grade(SharedGrader(settings, judge, ready, gauge), ready)
+    return batch_grade(shared_grader(settings, judge, ready, gauge), ready)
 
 
 def replay_engine(settings: Settings, out: Path, judge: str | None = None) -> tuple[Engine, Replay, BatchApi]:
@@ -53,7 +53,7 @@ def replay_engine(settings: Settings, out: Path, judge: str | None = None) -> tu
         )
     ready = SharedIndex(index(settings))
     replay = Replay(settings.llm, settings.base_url, out / "openai-batch" / "replies.sqlite")
-    grader = SharedGrader(
+    grader = shared_grader(
         settings, make_judge(settings, replay, ready.embedder, judge or "structured"), ready, replay
     )
     api = BatchApi(settings.base_url, settings.api_key, settings.timeout)

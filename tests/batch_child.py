@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from coach.bank import load_bank
-from coach.batch.caching import SharedGrader, SharedIndex, batch_grade
+from coach.batch.caching import SharedIndex, batch_grade, shared_grader
 from coach.batch.finish import write_reports
 from coach.batch.pacing import PacedLLM, Throttle
 from coach.batch.plan import Mapper
@@ -39,7 +39,7 @@ def engine_for(folder: Path, url: str, jobs: int = 8, timeout: float = 1.0) -> E
         build(folder / "index", [Root(CURATED, folder / "notes")], embedder, VectorCache(folder / "v.sqlite"))
     index = SharedIndex(open_index(folder / "index", embedder))
     llm = PacedLLM(open_llm(settings, paced=True), Throttle(jobs), attempts=6)
-    grader = SharedGrader(settings, make_judge(settings, llm, index.embedder, "structured"), index, llm)
+    grader = shared_grader(settings, make_judge(settings, llm, index.embedder, "structured"), index, llm)
     return Engine(batch_grade(grader, index), grader.fingerprint, jobs, llm)
 
 

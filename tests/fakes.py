@@ -7,12 +7,13 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from coach.domain import Usage
-from coach.llm.base import Capabilities, Reply
+from coach.errors import LLMRejected
+from coach.llm.base import Capabilities, ChatOptions, Reply
 from coach.prompts import Messages
 from coach.text import tokens
 
@@ -32,16 +33,7 @@ class ScriptedLLM:
         self.capabilities = Capabilities(logprobs=logprobs, json_mode=json_mode)
         self.asked: list[Messages] = []
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        schema: dict[str, Any] | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Reply:
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
         self.asked.append(messages)
         made = self._answer(messages)
         if isinstance(made, Exception):
@@ -53,6 +45,24 @@ class ScriptedLLM:
                 text="是" if made > 0.5 else "否", usage=usage, first_token=(("是", yes), ("否", no))
             )
         return Reply(text=made, usage=usage, finish_reason="stop")
+
+
+class StatefulFake(ScriptedLLM):
+    """One character is one token; the state after a piece is (its length, 1)."""
+
+    def __init__(self, digest: str = "model-1", adapter: str = "adapter-1", room: int = 10_000) -> None:
+        super().__init__(lambda m: 0.9)
+        self.digest, self.adapter, self.max_state_tokens = digest, adapter, room
+        self.passes: list[tuple[str, list[str]]] = []
+
+    def count_tokens(self, text: str) -> int:
+        return len(text)
+
+    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[np.ndarray, Usage]:
+        if len(prefix) + sum(map(len, pieces)) > self.max_state_tokens:
+            raise LLMRejected("too long")
+        self.passes.append((prefix, list(pieces)))
+        return np.array([[len(p), 1.0] for p in pieces], dtype=np.float32), Usage(calls=1)
 
 
 class HashEmbedder:

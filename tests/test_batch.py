@@ -23,7 +23,7 @@ from coach.batch.diff import diff
 from coach.batch.fields import Raw, RowError, assign, parse_map
 from coach.batch.finish import write_reports
 from coach.batch.lines import guess_encoding, read_lines
-from coach.batch.pacing import PacedLLM, Stopped, Throttle
+from coach.batch.pacing import PacedLLM, Stopped, Throttle, pace
 from coach.batch.plan import Mapper
 from coach.batch.questions import QuestionFinder, points_of
 from coach.batch.readers import csv_rows, jsonl_rows, read_stream, tables
@@ -37,9 +37,10 @@ from coach.batch.stream import stream
 from coach.domain import Fingerprint, Grade, Question, Status, Usage, Verdict
 from coach.errors import LLMRejected, LLMUnavailable, UsageError
 from coach.grade import empty_grade
+from coach.llm.base import StatefulLLM
 from coach.score import score
 from tests.batch_data import lines, prepare
-from tests.fakes import ScriptedLLM
+from tests.fakes import ScriptedLLM, StatefulFake
 
 FINGERPRINT = Fingerprint(
     model="m", judge="j", prompts={}, calibration="c", knowledge="k", embedder="e", version="1"
@@ -588,6 +589,15 @@ def test_passing_failures_are_asked_again_and_refusals_are_not() -> None:
     refused.throttle.stop()
     with pytest.raises(Stopped):
         refused.chat([], max_tokens=1)
+
+
+def test_a_paced_model_keeps_its_states_so_that_batch_reads_what_practice_reads() -> None:
+    inner = StatefulFake(adapter="a")
+    paced = pace(inner, Throttle(1))
+    assert isinstance(paced, StatefulLLM) and (paced.digest, paced.adapter) == ("model-1", "a")
+    states, usage = paced.states("甲", ["乙", "丙丁"])
+    assert states.tolist() == [[1.0, 1.0], [2.0, 1.0]] and paced.spent == usage
+    assert not isinstance(pace(ScriptedLLM(lambda m: "x"), Throttle(1)), StatefulLLM)
 
 
 @pytest.mark.parametrize("fsync", ["always", "interval", "never"])

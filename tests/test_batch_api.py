@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from coach.bank import load_bank
-from coach.batch.caching import SharedGrader, SharedIndex, batch_grade
+from coach.batch.caching import SharedIndex, batch_grade, shared_grader
 from coach.batch.openai_batch import BatchGrading, Replay
 from coach.batch.plan import Mapper
 from coach.batch.questions import QuestionFinder
@@ -143,7 +143,9 @@ def batch(
     )
     index = SharedIndex(open_index(folder / "index", HashEmbedder()))
     replay = Replay("scripted", api.url, folder / out / "openai-batch" / "replies.sqlite")
-    grader = SharedGrader(settings, make_judge(settings, replay, index.embedder, "structured"), index, replay)
+    grader = shared_grader(
+        settings, make_judge(settings, replay, index.embedder, "structured"), index, replay
+    )
     client = BatchApi(f"{api.url}/v1", None, 10)
     with Run(Engine(batch_grade(grader, index), grader.fingerprint), Options(out=folder / out)) as run:
         run.read(tables(folder / "rows.jsonl"), Mapper(QuestionFinder(load_bank(folder / "bank")), {}))

@@ -37,6 +37,7 @@ FLOORS = {
     "coach.judge": 3,
     "coach.followups": 3,
     "coach.retrieve": 3,
+    "coach.citing": 3,
     "coach.rubric": 3,
     "coach.lint": 3,
     "coach.vectors": 3,

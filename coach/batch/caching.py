@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from coach.citing import Citer
 from coach.config import Settings
 from coach.domain import Chunk, Citation, Grade, Passage, Question
 from coach.embed import Embedder, Vectors
@@ -111,17 +112,21 @@ class SharedIndex(Index):
         return self._memo.get(("section", source), lambda: super(SharedIndex, self).section(source))
 
 
-class SharedGrader(Grader):
-    """A grader whose citations are looked up once per claim: with passages fixed per question they cannot differ
-    between rows, and word overlap with every cited line costs more than all the rest of a row."""
+class SharedCiter(Citer):
+    """Citations looked up once per claim: with passages fixed per question they cannot differ between rows, and word
+    overlap with every cited line costs more than all the rest of a row."""
 
-    def __init__(self, settings: Settings, judge: Judge, index: SharedIndex, llm: LLM) -> None:
-        super().__init__(settings, judge, index, llm)
-        self._citations = Memo(50_000)
+    def __init__(self, index: SharedIndex) -> None:
+        super().__init__(index)
+        self._memo = Memo(50_000)
 
-    def _cite(self, claim: str, source: str | None, passages: Sequence[Passage]) -> Citation | None:
+    def cite(self, claim: str, source: str | None, passages: Sequence[Passage]) -> Citation | None:
         key = (claim, source, tuple(p.chunk.id for p in passages))
-        return self._citations.get(key, lambda: super(SharedGrader, self)._cite(claim, source, passages))
+        return self._memo.get(key, lambda: super(SharedCiter, self).cite(claim, source, passages))
+
+
+def shared_grader(settings: Settings, judge: Judge, index: SharedIndex, llm: LLM) -> Grader:
+    return Grader(settings, judge, index, llm, SharedCiter(index))
 
 
 def batch_grade(grader: Grader, index: SharedIndex) -> Callable[[Question, str], Grade]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from coach.domain import Question, Usage
 from coach.errors import CoachError, LLMUnreadable
-from coach.llm.base import Capabilities, Reply
+from coach.llm.base import Capabilities, ChatOptions, Reply
 from coach.prompts import Messages
 
 _REPLY_TOKENS_PER_POINT = 60
@@ -30,19 +30,12 @@ class Gauge:
         self.capabilities = capabilities
         self.usage = Usage()
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        schema: dict[str, Any] | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Reply:
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
         size = sum(tokens_of(m["content"]) + 4 for m in messages)
-        self.usage += Usage(calls=1, prompt_tokens=size, completion_tokens=1 if top_logprobs else 0)
-        if schema is not None:
+        self.usage += Usage(
+            calls=1, prompt_tokens=size, completion_tokens=1 if options.get("top_logprobs") else 0
+        )
+        if "schema" in options:
             raise LLMUnreadable("only weighing")
         return Reply(text="", usage=Usage())
 

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from coach.batch.pacing import Waiting
 from coach.batch.records import error_record
@@ -20,7 +20,7 @@ from coach.batch.run import Run, grade_row
 from coach.batch.store import Store, StoreError, write_text
 from coach.domain import Usage
 from coach.errors import LLMRejected
-from coach.llm.base import Capabilities, Reply
+from coach.llm.base import Capabilities, ChatOptions, Reply
 from coach.llm.openai_batches import BatchApi, BatchState, read_reply
 from coach.llm.openai_chat import request_options
 from coach.prompts import Messages
@@ -54,28 +54,17 @@ class Replay:
         except sqlite3.Error as e:
             raise StoreError(f"{path}: {e}", "choose another folder with -o") from e
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        schema: dict[str, Any] | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Reply:
-        options = request_options(
-            max_tokens, top_logprobs, schema, temperature, seed, self.capabilities.json_mode
-        )
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
+        wanted = request_options(options, self.capabilities.json_mode)
         body = json.dumps(
-            {"model": self.name, "messages": messages, **options}, ensure_ascii=False, sort_keys=True
+            {"model": self.name, "messages": messages, **wanted}, ensure_ascii=False, sort_keys=True
         )
         key = sha256(body)[:48]
         found = self._db.execute("SELECT status, body FROM replies WHERE key = ?", (key,)).fetchone()
         if found is None:
             self._db.execute("INSERT OR IGNORE INTO wanted VALUES (?, ?)", (key, body))
             self.waiting = True
-            if schema is not None:
+            if "schema" in options:
                 raise Waiting
             # A pointwise judge asks its points independently: let it name them all. What it makes of this
             # unreadable reply is thrown away, because the row is waiting.

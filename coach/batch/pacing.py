@@ -10,16 +10,20 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
 
 from coach.domain import Usage
 from coach.errors import LLMError, LLMUnavailable, LLMUnreadable
 from coach.llm import LLM
-from coach.llm.base import Capabilities, Reply
+from coach.llm.base import Capabilities, ChatOptions, Reply, StatefulLLM
 from coach.prompts import Messages
 
+T = TypeVar("T")
 _BACKOFF = 0.5
 _LONGEST = 30.0
 
@@ -137,31 +141,20 @@ class PacedLLM:
                     self.throttle.pause(min(e.retry_after or 0.0, _LONGEST))
             return self._llm.capabilities
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        schema: dict[str, Any] | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Reply:
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
         """Raises what the last attempt raised; LLMRejected at once, for asking again would not help."""
-        give_up = self._clock() + self._patience
-        if schema is not None:
+        if "schema" in options:
             _ = self.capabilities  # outside the slot: the probe is a request of its own
+        reply = self._insist(lambda: self._llm.chat(messages, **options))
+        self._count(reply.usage)
+        return reply
+
+    def _insist(self, ask: Callable[[], T]) -> T:
+        give_up = self._clock() + self._patience
         for attempt in range(1, self._attempts + 1):
             try:
                 with self.throttle.slot() as started:
-                    reply = self._llm.chat(
-                        messages,
-                        max_tokens=max_tokens,
-                        top_logprobs=top_logprobs,
-                        schema=schema,
-                        temperature=temperature,
-                        seed=seed,
-                    )
+                    got = ask()
             except (LLMUnavailable, LLMUnreadable) as e:
                 reason = str(e.status) if e.status else type(e).__name__
                 with self._lock:
@@ -173,12 +166,37 @@ class PacedLLM:
                 self._wait(e, attempt)
                 continue
             self.throttle.succeeded()
-            with self._lock:
-                self.spent += reply.usage
-            return reply
+            return got
         raise AssertionError("unreachable")
+
+    def _count(self, usage: Usage) -> None:
+        with self._lock:
+            self.spent += usage
 
     def _wait(self, error: LLMError, attempt: int) -> None:
         longest = min(_LONGEST, _BACKOFF * 2**attempt)
         # Retry-After holds everybody at the next slot; a little jitter keeps them from starting all at once.
         self.throttle.pause(self._rng.uniform(0.1 * longest, longest))
+
+
+class PacedStates(PacedLLM):
+    """The same for a model whose states can be read: a trained readout must find in it what it finds in the model."""
+
+    def __init__(self, llm: StatefulLLM, throttle: Throttle, *, attempts: int = 6) -> None:
+        super().__init__(llm, throttle, attempts=attempts)
+        self._stateful = llm
+        self.digest, self.adapter, self.max_state_tokens = llm.digest, llm.adapter, llm.max_state_tokens
+
+    def count_tokens(self, text: str) -> int:
+        return self._stateful.count_tokens(text)
+
+    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
+        found, usage = self._insist(lambda: self._stateful.states(prefix, pieces))
+        self._count(usage)
+        return found, usage
+
+
+def pace(llm: LLM, throttle: Throttle, *, attempts: int = 6) -> PacedLLM:
+    if isinstance(llm, StatefulLLM):
+        return PacedStates(llm, throttle, attempts=attempts)
+    return PacedLLM(llm, throttle, attempts=attempts)

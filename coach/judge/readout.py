@@ -2,7 +2,8 @@
 
 `YesNo` asks one yes/no question per claim and works with every endpoint that returns token probabilities.
 `Probe` runs question, answer and all claims through one forward pass and reads the hidden state after each claim
-with a trained linear head (a linear probe, Alain & Bengio 2016); it belongs to one model and is a small data file.
+with a trained linear head (a linear probe, Alain & Bengio 2016; the model's upper layers may carry a LoRA adapter
+trained for it); it belongs to one model and is a small data file.
 Both give a log-odds per claim.
 """
 
@@ -92,7 +93,10 @@ class YesNo:
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
-    """logit = (state − mean) / scale · weight + bias, all of shape (hidden,); made for one prompt and one model."""
+    """logit = (state − mean) / scale · weight + bias, all of shape (hidden,).
+
+    Made for one prompt, one model and one adapter of it ("" for none).
+    """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -100,6 +104,7 @@ class LinearHead:
     bias: float
     model_digest: str
     prompt_hash: str
+    adapter: str
     version: str
 
     def __call__(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,6 +121,7 @@ def load_head(path: Path) -> LinearHead:
                 bias=float(data["bias"]),
                 model_digest=str(data["model_digest"]),
                 prompt_hash=str(data["prompt_hash"]),
+                adapter=str(data["adapter"]) if "adapter" in data else "",
                 version=f"{path.stem}@{sha256(path.read_bytes())[:8]}",
             )
     except (OSError, KeyError, ValueError) as e:
@@ -138,13 +144,14 @@ class Probe:
 
     @staticmethod
     def fitting(settings: Settings, llm: LLM, folder: Path | None = None) -> Probe | None:
-        """The probe for this very model and prompt, or None: then the untrained readout is used."""
+        """The probe for this very model, adapter and prompt, or None: then the untrained readout is used."""
         path = (folder or resource("eval") / "calibration") / f"{llm.name}.npz"
         if not path.is_file() or not isinstance(llm, StatefulLLM):
             return None
         head = load_head(path)
         probe = Probe(settings, llm, head)
-        fits = head.model_digest == llm.digest and head.prompt_hash in probe.prompts.values()
+        made_for = (head.model_digest, head.adapter)
+        fits = made_for == (llm.digest, llm.adapter) and head.prompt_hash in probe.prompts.values()
         return probe if fits else None
 
     def states(self, question: str, answer: str, claims: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Required, TypedDict, Unpack, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,18 @@ class Capabilities:
     json_mode: str
 
 
+class ChatOptions(TypedDict, total=False):
+    """How a chat is to be answered. `top_logprobs`: alternatives for the first token; `schema`: JSON schema of the
+    reply, as far as the endpoint can hold to one; `temperature` is 0 unless given.
+    """
+
+    max_tokens: Required[int]
+    top_logprobs: int
+    schema: dict[str, Any]
+    temperature: float
+    seed: int
+
+
 class LLM(Protocol):
     """`name` goes into the fingerprint; `chat` raises only the LLMError family."""
 
@@ -44,23 +56,19 @@ class LLM(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        schema: dict[str, Any] | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Reply: ...
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply: ...
 
 
 @runtime_checkable
 class StatefulLLM(LLM, Protocol):
-    """A model whose hidden states can be read. `digest` names the weights that a trained readout belongs to."""
+    """A model whose hidden states can be read. `digest` names the weights that a trained readout belongs to.
+
+    `adapter` is the digest of the LoRA adapter at work while states are read ("" when there is none); chat goes
+    without it.
+    """
 
     digest: str
+    adapter: str
     max_state_tokens: int
 
     def count_tokens(self, text: str) -> int: ...

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from coach.domain import Usage
 from coach.errors import LLMRejected, LLMUnavailable, ModelError
-from coach.llm.base import Capabilities
+from coach.llm.base import Capabilities, Reply
 from coach.llm.models import EMBEDDED
 from coach.llm.openai_chat import OpenAIChat
+from coach.prompts import Messages
+from coach.text import sha256
 
 CONTEXT_TOKENS = 4096
 # A pass that reads states must fit into one physical batch, and every token of it holds a row of logits
@@ -29,7 +31,7 @@ STATE_TOKENS = 512
 
 
 @cache
-def _server(model: Path) -> tuple[Any, str, str]:
+def _server(model: Path, adapter: Path | None) -> tuple[Any, str, str]:
     """(server, address, key). One per process and model; kept alive by the cache until the process ends."""
     try:
         import xllamacpp
@@ -62,6 +64,10 @@ def _server(model: Path) -> tuple[Any, str, str]:
     p.cache_ram_mib = 0  # prompts of earlier answers never come back; keeping their states costs up to 8 GiB
     p.warmup = False
     p.ui = False
+    if adapter:
+        info = xllamacpp.CommonAdapterLoraInfo()
+        info.path, info.scale = str(adapter), 1.0
+        p.lora_adapters = [info]
     p.verbosity = -1
     try:
         server = xllamacpp.Server(p)
@@ -73,15 +79,21 @@ def _server(model: Path) -> tuple[Any, str, str]:
 
 
 class EmbeddedChat(OpenAIChat):
-    """Chat with the embedded model. `server` holds the engine alive as long as someone may ask it."""
+    """Chat with the embedded model. `server` holds the engine alive as long as someone may ask it.
 
-    def __init__(self, model: Path, timeout: float) -> None:
+    The adapter was trained to make states readable, on the shipped weights; chat is the model's own, without it.
+    """
+
+    def __init__(self, model: Path, timeout: float, adapter: Path | None = None) -> None:
         import httpx
 
-        server, address, key = _server(model)
+        shipped = model.name == EMBEDDED.file
+        adapter = adapter if shipped and adapter and adapter.is_file() else None
+        server, address, key = _server(model, adapter)
         self.server = server
-        name = EMBEDDED.name if model.name == EMBEDDED.file else model.stem
-        self.digest = EMBEDDED.digest if model.name == EMBEDDED.file else ""
+        name = EMBEDDED.name if shipped else model.stem
+        self.digest = EMBEDDED.digest if shipped else ""
+        self.adapter = sha256(adapter.read_bytes()) if adapter else ""
         self._native = httpx.Client(
             base_url=address, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=600.0
         )
@@ -96,6 +108,11 @@ class EmbeddedChat(OpenAIChat):
         )
 
     max_state_tokens = STATE_TOKENS
+
+    def _request(self, messages: Messages, **options: Any) -> Reply:
+        if self.adapter:
+            options["extra_body"] = {"lora": [{"id": 0, "scale": 0.0}]}
+        return super()._request(messages, **options)
 
     def _tokenize(self, text: str) -> list[int]:
         tokens: list[int] = self._post("/tokenize", {"content": text, "parse_special": True})["tokens"]

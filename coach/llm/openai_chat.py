@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from email.utils import mktime_tz, parsedate_tz
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from coach.domain import Usage
 from coach.errors import LLMError, LLMRejected, LLMUnavailable, LLMUnreadable
-from coach.llm.base import Capabilities, Reply
+from coach.llm.base import Capabilities, ChatOptions, Reply
 from coach.prompts import Messages
 
 MAX_RETRIES = 4
@@ -23,23 +23,19 @@ def _schema_format(schema: dict[str, Any], mode: str) -> dict[str, Any] | None:
     return {"type": "json_object"} if mode == "object" else None
 
 
-def request_options(
-    max_tokens: int,
-    top_logprobs: int,
-    schema: dict[str, Any] | None,
-    temperature: float,
-    seed: int | None,
-    json_mode: str,
-) -> dict[str, Any]:
+def request_options(options: ChatOptions, json_mode: str) -> dict[str, Any]:
     """The parameters of one chat completion beside model and messages."""
-    options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
-    if top_logprobs:
-        options |= {"logprobs": True, "top_logprobs": top_logprobs}
-    if seed is not None:
-        options["seed"] = seed
-    if schema is not None and (wanted := _schema_format(schema, json_mode)):
-        options["response_format"] = wanted
-    return options
+    wanted: dict[str, Any] = {
+        "max_tokens": options["max_tokens"],
+        "temperature": options.get("temperature", 0.0),
+    }
+    if options.get("top_logprobs"):
+        wanted |= {"logprobs": True, "top_logprobs": options["top_logprobs"]}
+    if "seed" in options:
+        wanted["seed"] = options["seed"]
+    if "schema" in options and (form := _schema_format(options["schema"], json_mode)):
+        wanted["response_format"] = form
+    return wanted
 
 
 def retry_after(response: Any) -> float | None:
@@ -112,19 +108,9 @@ class OpenAIChat:
             break
         return Capabilities(logprobs=logprobs, json_mode=json_mode)
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        top_logprobs: int = 0,
-        schema: dict[str, Any] | None = None,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Reply:
-        json_mode = self.capabilities.json_mode if schema is not None else "none"
-        options = request_options(max_tokens, top_logprobs, schema, temperature, seed, json_mode)
-        return self._request(messages, **options)
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
+        json_mode = self.capabilities.json_mode if "schema" in options else "none"
+        return self._request(messages, **request_options(options, json_mode))
 
     def _request(self, messages: Messages, **options: Any) -> Reply:
         import openai

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from coach.config import Settings
+from coach.config import Settings, resource
 from coach.errors import ModelError
 from coach.llm.base import LLM
 from coach.llm.models import EMBEDDED, find_model, wheel_parts
+
+
+def adapter_file() -> Path:
+    """The LoRA adapter of the embedded model, made by eval/training."""
+    return resource("eval") / "calibration" / f"{EMBEDDED.name}.lora.gguf"
 
 
 def _embedded(settings: Settings, paced: bool) -> LLM:
@@ -20,7 +26,7 @@ def _embedded(settings: Settings, paced: bool) -> LLM:
         )
     from coach.llm.embedded import EmbeddedChat
 
-    return EmbeddedChat(model, settings.timeout)
+    return EmbeddedChat(model, settings.timeout, adapter_file())
 
 
 def _openai(settings: Settings, paced: bool) -> LLM:
