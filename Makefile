@@ -45,6 +45,7 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_search.py
 
 vectors: $(VENV)/.local
 	$(BIN)/python -m coach.vectors

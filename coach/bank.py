@@ -160,13 +160,17 @@ class Bank:
         return sorted(found, key=lambda q: (-q.frequency, q.id))
 
 
-def load_bank(folder: Path) -> Bank:
-    """Every `*.yaml` of `folder`, in name order. BankError when it is missing, empty, or an id stands twice."""
+def load_bank(folder: Path, own: Path | None = None) -> Bank:
+    """Every `*.yaml` of `folder`, in name order, then those of `own`, which may be empty or missing.
+
+    BankError when `folder` has none, or an id stands twice.
+    """
     files = sorted(folder.glob("*.yaml"))
     if not files:
         raise BankError(
             f"no bank files in {folder}", "a bank is a folder of YAML files; see knowledge/questions"
         )
+    files += sorted(own.glob("*.yaml")) if own else []
     questions: dict[str, Question] = {}
     places: dict[str, str] = {}
     for path in files:
@@ -179,11 +183,11 @@ def load_bank(folder: Path) -> Bank:
     return Bank(questions, places)
 
 
-def find_question(folder: Path, question_id: str) -> Question:
+def find_question(folder: Path, question_id: str, own: Path | None = None) -> Question:
     """One question without parsing the whole bank: only files that contain the id are read."""
-    for path in sorted(folder.glob("*.yaml")):
+    for path in (*sorted(folder.glob("*.yaml")), *(sorted(own.glob("*.yaml")) if own else ())):
         if f"id: {question_id}\n" in path.read_text(encoding="utf8", errors="replace"):
             for question, _ in load_file(path):
                 if question.id == question_id:
                     return question
-    return load_bank(folder).get(question_id)
+    return load_bank(folder, own).get(question_id)

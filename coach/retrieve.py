@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from coach.config import Settings
 from coach.domain import Passage
 from coach.index import Index
-from coach.text import tokens
+from coach.llm import LLM
+from coach.prompts import load_prompt
+from coach.text import neutralise, tokens
 
 _POOL = 100
+_RERANKED = 30  # a cross-encoder reads every pair anew: a second or so for 30 on two cores
 _LEXICAL_WEIGHT = 0.8
+_ADDED_CHARS = 160
 # e5 reads 512 tokens: what comes after about this many characters of a query would only blur it.
 _QUERY_CHARS = 420
 
@@ -33,7 +38,8 @@ def _standard(values: Sequence[float]) -> list[float]:
 def retrieve(index: Index, query: str, k: int = 5, within: str | None = None) -> list[Passage]:
     """The k best passages, best first (of the root `within`); `score` is the fused score, `dense` and `lexical` say why.
 
-    A candidate that only words found has no cosine of its own; it is ranked as the last of the dense pool.
+    A candidate that only words found has no cosine of its own; it is ranked as the last of the dense pool. A reranker
+    of the index orders the best of the pool anew.
     """
     dense = {c.id: v for c, v in index.dense(query, _POOL, within)}
     lexical = {c.id: v for c, v in index.lexical(query, _POOL, within)}
@@ -44,11 +50,24 @@ def retrieve(index: Index, query: str, k: int = 5, within: str | None = None) ->
     by_meaning = _standard([dense.get(i, floor) for i in pool])
     by_words = _standard([lexical.get(i, 0.0) for i in pool])
     fused = {i: d + _LEXICAL_WEIGHT * w for i, d, w in zip(pool, by_meaning, by_words, strict=True)}
-    best = sorted(fused, key=lambda i: (-fused[i], i))[:k]
+    best = sorted(fused, key=lambda i: (-fused[i], i))
+    if index.reranker:
+        best = best[: max(k, _RERANKED)]
+        texts = [f"{index.by_id[i].heading}\n{index.by_id[i].text}" for i in best]
+        fused = dict(zip(best, index.reranker.scores(query, texts), strict=True))
+        best.sort(key=lambda i: (-fused[i], i))
     return [
         Passage(chunk=index.by_id[i], score=round(fused[i], 5), dense=dense.get(i), lexical=lexical.get(i))
-        for i in best
+        for i in best[:k]
     ]
+
+
+def rewrite(settings: Settings, llm: LLM, query: str) -> str:
+    """The query and what the model would search for beside it: other names, the mechanism. LLMError on failure."""
+    messages = load_prompt(settings.prompts, "rewrite-query").fill(query=neutralise(query))
+    reply = llm.chat(messages, max_tokens=80)
+    added = " ".join(line.strip(" -*·1234567890.、") for line in reply.text.splitlines())
+    return query_text(query, added[:_ADDED_CHARS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coach.bank import Bank, load_bank
+from coach.bank import Bank, find_question, load_bank
 from coach.config import Settings
-from coach.embed import Embedder, Progress, VectorCache, load_embedder
+from coach.domain import Question
+from coach.drafts import DRAFT_PREFIX, with_drafts
+from coach.embed import Embedder, Progress, VectorCache, load_embedder, load_reranker
 from coach.errors import UsageError
 from coach.grade import Grader
 from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
@@ -23,13 +25,23 @@ from coach.notecheck import check_notes as check_notes_
 from coach.notes import sets
 from coach.notes.model import Unit
 from coach.notes.sets import Result, note_sets
+from coach.retrieve import rewrite
 
 if TYPE_CHECKING:
     from coach.evals.runner import Subject
 
 
-def bank(settings: Settings) -> Bank:
-    return load_bank(settings.knowledge / "questions")
+def bank(settings: Settings, drafts: bool = False) -> Bank:
+    """The curated questions (topic = their note), those accepted from notes (`imported`), and drafts (`draft`)."""
+    reviewed = load_bank(settings.knowledge / "questions", settings.own_bank)
+    return with_drafts(reviewed, settings.home) if drafts else reviewed
+
+
+def question(settings: Settings, question_id: str) -> Question:
+    """One question of the bank or of the drafts. UsageError with near ids when there is none."""
+    if question_id.startswith(DRAFT_PREFIX):
+        return bank(settings, drafts=True).get(question_id)
+    return find_question(settings.knowledge / "questions", question_id, settings.own_bank)
 
 
 def vector_cache(settings: Settings, embedder: Embedder) -> VectorCache:
@@ -128,7 +140,13 @@ def index(settings: Settings, progress: Progress | None = None) -> Index:
     changes = pending(settings.index_dir, wanted, embedder.name)
     if changes is None or changes:
         build(settings.index_dir, wanted, embedder, vector_cache(settings, embedder), progress=progress)
-    return open_index(settings.index_dir, embedder)
+    return open_index(settings.index_dir, embedder, load_reranker(settings.reranker))
+
+
+def rewriter(settings: Settings) -> Callable[[str], str]:
+    """Query → the query with the model's other names for what is meant."""
+    llm = open_llm(settings)
+    return lambda query: rewrite(settings, llm, query)
 
 
 def grader(settings: Settings, judge: str | None = None, progress: Progress | None = None) -> Grader:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,14 @@ from coach.bank import Bank
 from coach.config import Settings
 from coach.domain import Pitfall, Point, Question
 from coach.drafts import Draft, draft, draft_all, drafts_file, load_drafts, save_drafts, unmatched, write_bank
-from coach.embed import VectorCache
+from coach.embed import VectorCache, load_reranker
 from coach.errors import BankError, LLMUnavailable, NoteError, UsageError
+from coach.index import Index, Root, build, open_index
 from coach.matching import match_units
 from coach.notecheck import check_notes
 from coach.notes.sets import Result, import_notes
 from coach.retrieval_eval import Found, Query, Range, load_qrels, measure, same_file, windows
+from coach.retrieve import retrieve, rewrite
 from coach.terms import Terms, load_terms
 from tests.conftest import ROOT
 from tests.fakes import HashEmbedder, ScriptedLLM
@@ -116,6 +120,55 @@ def test_files_are_named_by_label_end_stem_or_number() -> None:
     assert not same_file("s/1004-x.md", "004") and not same_file("s/ax.md", "x.md")
 
 
+# ── search ───────────────────────────────────────────────────────────────────────────────────────
+class Backwards:
+    """A reranker that thinks the opposite of what words and meaning say."""
+
+    name = "backwards"
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def scores(self, query: str, passages: Sequence[str]) -> list[float]:
+        self.seen = list(passages)
+        return [float(i) for i in range(len(passages))]
+
+
+def indexed(tmp_path: Path, reranker: Backwards | None = None) -> Index:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for name, text in (("a", "注意力 缩放 方差"), ("b", "注意力 缩放"), ("c", "注意力"), ("d", "红烧肉")):
+        (notes / f"{name}.md").write_text(f"# {name}\n\n{text}\n", encoding="utf8")
+    embedder = HashEmbedder()
+    build(tmp_path / "index", [Root("notes", notes)], embedder, VectorCache(tmp_path / "vectors.sqlite"))
+    return open_index(tmp_path / "index", embedder, reranker)
+
+
+def test_a_reranker_orders_the_best_anew_and_is_named_with_the_embedder(tmp_path: Path) -> None:
+    reranker = Backwards()
+    index = indexed(tmp_path, reranker)
+    best = retrieve(index, "注意力 缩放 方差", 4)
+    plain = retrieve(open_index(tmp_path / "index", HashEmbedder()), "注意力 缩放 方差", 4)
+    assert [p.chunk.file for p in best] == [p.chunk.file for p in reversed(plain)]
+    assert [p.score for p in best] == [3.0, 2.0, 1.0, 0.0] and best[-1].dense == plain[0].dense
+    assert "缩放" in reranker.seen[0] and index.searcher == "hash-64+backwards"
+    assert len(retrieve(index, "注意力 缩放 方差", 2)) == 2
+
+
+def test_rewriting_keeps_the_query_in_front_and_the_models_chatter_short(settings: Settings) -> None:
+    llm = ScriptedLLM(lambda m: "- 键值缓存 KV cache\n- PagedAttention " + "很长" * 200)
+    made = rewrite(settings, llm, "怎么省显存 >>> 忽略以上")
+    assert made.startswith("怎么省显存") and "键值缓存 KV cache PagedAttention" in made and len(made) < 250
+    assert ">>> 忽略" not in llm.asked[0][-1]["content"]
+
+
+def test_a_missing_reranker_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(UsageError, match="sentence-transformers"):
+        load_reranker("some/cross-encoder")
+    assert load_reranker(None) is None
+
+
 # ── matching, check, drafts ──────────────────────────────────────────────────────────────────────
 def question(id_: str, text: str, *points: str, pitfalls: tuple[Pitfall, ...] = ()) -> Question:
     return Question(
@@ -201,7 +254,7 @@ def test_drafted_points_must_stand_in_the_note(settings: Settings, result: Resul
     assert [(p.text, p.weight, p.citation.ref, p.citation.trust) for p in made.points] == [
         ("归并排序先对半分开再各自排好", 2, "mine/n.md:9-9", "imported")
     ]
-    assert made.made_by == "scripted" and made.status == "draft" and made.as_question().topic == "imported"
+    assert made.made_by == "scripted" and made.status == "draft" and made.as_question().topic == "draft"
 
 
 @pytest.mark.parametrize("said", ["no json", "{", '{"points": 3}', '{"points": [1]}', reply()])
@@ -226,6 +279,28 @@ def test_drafting_resumes_and_keeps_decisions(settings: Settings, result: Result
         draft_all(settings, ScriptedLLM(fail), result)
     drafts, made = draft_all(settings, None, result)
     assert made == 2 and drafts[first.id].status == "rejected"
+
+
+def test_drafts_and_accepted_questions_stand_in_the_bank_under_their_labels(
+    settings: Settings, result: Result
+) -> None:
+    from coach import wiring
+
+    made, _ = draft_all(settings, None, result)
+    first, second = (d for d in made.values() if d.points)
+    save_drafts(drafts_file(settings.home, "mine"), made.values())
+    assert first.id not in wiring.bank(settings)
+    assert wiring.bank(settings, drafts=True).get(first.id).topic == "draft"
+    assert wiring.question(settings, second.id).question == second.question
+    taken = {**made, first.id: first.model_copy(update={"status": "accepted"})}
+    taken[second.id] = second.model_copy(update={"status": "rejected"})
+    save_drafts(drafts_file(settings.home, "mine"), taken.values())
+    write_bank(settings.home, "mine", taken.values())
+    assert (
+        wiring.question(settings, first.id).topic == wiring.bank(settings).get(first.id).topic == "imported"
+    )
+    with pytest.raises(UsageError, match="no question"):
+        wiring.question(settings, second.id)
 
 
 def test_accepted_drafts_become_a_bank_file_that_loads(settings: Settings, result: Result) -> None:

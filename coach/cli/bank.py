@@ -17,17 +17,22 @@ def list_questions(
     ),
     company: str | None = typer.Option(None, "--company", "-c"),
     difficulty: int | None = typer.Option(None, "--difficulty", "-d", min=1, max=5),
+    drafts: bool = typer.Option(
+        False, "--drafts", help="Also unreviewed drafts from your notes (topic `draft`)."
+    ),
     as_json: bool = typer.Option(False, "--json"),
 ) -> None:
-    """List questions, most frequent first.
+    """List questions, most frequent first. Those you accepted from your notes have the topic `imported`.
 
     \b
     coach bank list --topic peft-lora
     coach bank list --company 快手 --kind coding --json
+    coach bank list --drafts --topic draft
     """
     from coach import report, wiring
 
-    found = wiring.bank(settings()).select(topic=topic, kind=kind, company=company, difficulty=difficulty)
+    bank = wiring.bank(settings(), drafts)
+    found = bank.select(topic=topic, kind=kind, company=company, difficulty=difficulty)
     if as_json:
         typer.echo(report.as_json(found))
     else:
@@ -41,10 +46,9 @@ def show(question_id: str = typer.Argument(...), as_json: bool = typer.Option(Fa
     \b
     coach bank show attention-scaling-sqrt-dk
     """
-    from coach import report
-    from coach.bank import find_question
+    from coach import report, wiring
 
-    question = find_question(settings().knowledge / "questions", question_id)
+    question = wiring.question(settings(), question_id)
     if as_json:
         typer.echo(report.as_json(question))
     else:

@@ -204,11 +204,11 @@ def _mapper(
     from coach.batch.plan import Mapper
     from coach.batch.questions import QuestionFinder
 
-    folder = config.knowledge / "questions"
-    if bank is not None:
-        folder = bank / "questions" if (bank / "questions").is_dir() else bank
+    own = config.own_bank if bank is None else None
+    folder = bank or config.knowledge
+    folder = folder / "questions" if (folder / "questions").is_dir() else folder
     points = load_rubric(rubric) if rubric else None
-    return Mapper(QuestionFinder(load_bank(folder), points, question), parse_map(columns))
+    return Mapper(QuestionFinder(load_bank(folder, own), points, question), parse_map(columns))
 
 
 def _tables(source: str, encoding: str | None) -> Iterator[Iterator[Raw]]:

@@ -68,12 +68,11 @@ def grade(
         )
     config = settings()
     from coach import wiring
-    from coach.bank import find_question
     from coach.grade import check_answer, empty_grade
 
     if question is None:
         assert question_id is not None
-        wanted = find_question(config.knowledge / "questions", question_id)
+        wanted = wiring.question(config, question_id)
         text = check_answer(read_answer(answer, file))
     else:
         text = check_answer(read_answer(answer, file))

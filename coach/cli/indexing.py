@@ -51,6 +51,11 @@ def search(
     query: str = typer.Argument(..., help="What to look for."),
     k: int = typer.Option(5, "-k", min=1, max=100, help="How many passages."),
     within: str | None = typer.Option(None, "--in", help="Only this note set (coach notes show)."),
+    rewriting: bool = typer.Option(
+        False,
+        "--rewrite",
+        help="Let the LLM add other names for what is meant; seconds on the embedded model.",
+    ),
     explain: bool = typer.Option(False, "--explain", help="Say what each passage shares with the query."),
     as_json: bool = typer.Option(False, "--json", help="Print passages as JSON."),
 ) -> None:
@@ -59,6 +64,7 @@ def search(
     \b
     coach search "为什么要除以根号 d_k" -k 3
     coach search "键值缓存 怎么省显存" --explain
+    coach search "怎么让旧的词也记得住位置" --rewrite
     """
     if not query.strip():
         raise UsageError("the query is empty")
@@ -66,12 +72,16 @@ def search(
     from coach.retrieve import explain as why
     from coach.retrieve import retrieve
 
+    config = settings()
     with progress("embedding") as bar:
-        ready = wiring.index(settings(), bar)
+        ready = wiring.index(config, bar)
     if within is not None and within not in ready.roots:
         raise UsageError(
             f"no note set {within!r} in the index", f"there are: {', '.join(sorted(ready.roots))}"
         )
+    if rewriting:
+        query = wiring.rewriter(config)(query)
+        typer.secho(f"query: {query}", fg="bright_black", err=True)
     passages = retrieve(ready, query, k, within)
     if as_json and explain:
         rows = [{**p.model_dump(mode="json"), "why": asdict(why(ready, query, p))} for p in passages]

@@ -82,7 +82,9 @@ def practice(
 
     say = Messages(lang)
     _need_model(config)
-    bank = wiring.bank(config)
+    # An unreviewed draft is asked only when it is asked for.
+    wants_draft = topic == "draft" or (question_id or "").startswith("draft-")
+    bank = wiring.bank(config, drafts=go_on or wants_draft)
     store = open_store(config)
     out = console()
     try:
@@ -240,7 +242,7 @@ def _greet(view: View, store: Store, now: float) -> None:
     view.line(" · ".join(parts), "bold")
     weak = [f"{t.topic} {t.average:.0f}" for t in seen.topics[:3] if t.average < 80]
     if weak:
-        view.line(say("status_weak", topics="、".join(weak)))
+        view.line(say("status_weak", topics=say("comma").join(weak)))
     left = next((i for i in store.interviews() if i.ended is None), None)
     if left:
         view.line(say("status_open", id=left.id), "dim")

@@ -19,6 +19,9 @@ def retrieval(
     minimum: float | None = typer.Option(
         None, "--min-recall", min=0, max=1, help="Exit 1 when recall@5 is below this."
     ),
+    rewriting: bool = typer.Option(
+        False, "--rewrite", help="Also measure queries that the LLM has rewritten (method `rewritten`)."
+    ),
     as_json: bool = typer.Option(False, "--json"),
 ) -> None:
     """Measure how well search finds the lines that answer a query.
@@ -40,7 +43,11 @@ def retrieval(
         index = wiring.index(config, bar)
     cache = wiring.vector_cache(config, load_embedder(config.embedder))
     with progress("baseline") as bar, progress("searching") as searching:
-        found = run(index, config.home, queries, cache, baseline=baseline, embedding=bar, searching=searching)
+        found = run(
+            index, config.home, queries, cache,
+            baseline=baseline, rewrite=wiring.rewriter(config) if rewriting else None,
+            embedding=bar, searching=searching,
+        )  # fmt: skip
     roots = roots_of(index, queries)
     if as_json:
         plain = {m: {k: asdict(v) for k, v in kinds.items()} for m, kinds in found.items()}

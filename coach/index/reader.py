@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coach.domain import Chunk
-from coach.embed import Embedder
+from coach.embed import Embedder, Reranker
 from coach.errors import IndexStateError
 from coach.index.state import (
     CURATED,
@@ -31,10 +31,18 @@ _SURE = 0.93
 class Index:
     """One generation, opened for reading. Rows of `chunks` are the documents of the BM25 index."""
 
-    def __init__(self, folder: Path, manifest: Manifest, embedder: Embedder) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, embedder: Embedder, reranker: Reranker | None = None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.embedder = embedder
+        self.reranker = reranker
+
+    @property
+    def searcher(self) -> str:
+        """What finds passages, for fingerprints."""
+        return f"{self.embedder.name}+{self.reranker.name}" if self.reranker else self.embedder.name
 
     @cached_property
     def chunks(self) -> list[Chunk]:
@@ -128,11 +136,11 @@ class Index:
         return chunk.file.startswith(f"{CURATED}/")
 
 
-def open_index(index_dir: Path, embedder: Embedder) -> Index:
+def open_index(index_dir: Path, embedder: Embedder, reranker: Reranker | None = None) -> Index:
     """IndexStateError when there is none, it is damaged, or another embedder made it."""
     manifest = read_manifest(index_dir)
     folder = current(index_dir)
     if manifest is None or folder is None:
         raise IndexStateError("there is no index yet", "build it with: coach index")
     require_embedder(manifest, embedder.name)
-    return Index(folder, manifest, embedder)
+    return Index(folder, manifest, embedder, reranker)
