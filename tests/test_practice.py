@@ -484,10 +484,10 @@ def test_no_question_of_the_bank_gets_a_hint_that_states_a_point() -> None:
     bank = list(load_bank(load_settings({}).knowledge / "questions"))[::7]
     for q in bank:
         for so_far in range(3):
-            text, point = coaching.hint(q, q.rubric, so_far)
+            found = coaching.hint(q, q.rubric, so_far)
             claims = [p.point for p in q.rubric if p.point]
-            assert not any(c in text for c in claims), (q.id, text)
-            assert (point is None) == (so_far == 0)
+            assert not any(c in found.text for c in claims), (q.id, found.text)
+            assert (found.point is None) == (so_far == 0)
 
 
 def test_follow_ups_go_deeper_in_order_and_end_with_the_false_premise(settings: Settings) -> None:

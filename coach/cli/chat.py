@@ -179,7 +179,7 @@ class Chat:
                 view.line(self.say("go_on"))
             else:
                 view.line(self.say("gave_up_hint"))
-                view.line(f"{self.say('hint')}  {assist.hint(interview)}", "yellow")
+                view.hint(assist.hint(interview))
         else:
             self._command(Call({"hint": "hint", "reveal": "answer"}[intent], ""), None)
         return True
@@ -216,7 +216,7 @@ class Chat:
             interview.skip()
             view.line(self.say("skipped"), "dim")
         elif name == "hint":
-            view.line(f"{self.say('hint')}  {assist.hint(interview)}", "yellow")
+            view.hint(assist.hint(interview))
         elif name == "repeat":
             self._show()
         elif name in ("harder", "easier"):

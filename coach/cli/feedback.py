@@ -31,7 +31,7 @@ class View:
         question = prompt.round.question
         if prompt.kind != "follow_up":
             meta = self.say("meta", topic=question.topic, kind=question.kind, difficulty=question.difficulty)
-            parts = [prompt.round.stage, meta]
+            parts = [self.say.stage(prompt.round.stage), meta]
             if time_left is not None:
                 parts.append(self.say("time_left", minutes=round(time_left / 60)))
             self.line()
@@ -135,7 +135,11 @@ class View:
             for n, v in enumerate(after.verdicts, 1)
             if v.status is Status.COVERED and old.get(v.point_id) is not Status.COVERED
         ]
-        tail = self.say("retry_turned", points="、".join(turned)) if turned else self.say("retry_none")
+        tail = (
+            self.say("retry_turned", points=self.say("comma").join(turned))
+            if turned
+            else self.say("retry_none")
+        )
         self.line(self.say("retry_result", before=before.score.value, after=after.score.value) + tail, "bold")
 
     def fix(self, outcome: Outcome) -> None:
@@ -143,7 +147,7 @@ class View:
         if found is None:
             return
         ids = [v.point_id for v in outcome.merged.verdicts]
-        numbers = "、".join(str(ids.index(p) + 1) for p in found.points)
+        numbers = self.say("comma").join(str(ids.index(p) + 1) for p in found.points)
         self.line()
         self.console.print(
             Text.assemble(
@@ -155,6 +159,12 @@ class View:
             self.console.print(Padding(Text(f"＋ {sentence}", style="green"), (0, 0, 0, 2), expand=False))
 
     # ── help ─────────────────────────────────────────────────────────────────────────────────────
+    def hint(self, found: coaching.Hint) -> None:
+        where = found.text or self.say("hint_anywhere") if found.kind == "direction" else found.text
+        self.line(
+            f"{self.say('hint')}  {self.say(f'hint_{found.kind}', text=where, n=found.points)}", "yellow"
+        )
+
     def why(self, verdict: Verdict) -> None:
         for line in verdict_lines(verdict):
             self.console.print(line)

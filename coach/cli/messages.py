@@ -50,6 +50,11 @@ ZH = {
     "resisted": "没有被错误前提带走。",
     "gave_in": "题目的前提是错的：{premise}",
     "hint": "提示",
+    "hint_direction": "这题有 {n} 个得分点。先往 {text} 这个方向想。",
+    "hint_anywhere": "「是什么、为什么、代价」",
+    "hint_criterion": "讲讲这一点：{text}",
+    "hint_cloze": "填空：{text}",
+    "comma": "、",
     "gave_up_hint": "没关系，先给个方向。",
     "gave_up": "好，这题先放下，要点会尽快再来。",
     "reference": "参考答案",
@@ -154,6 +159,11 @@ EN = {
     "resisted": "You did not fall for the false premise.",
     "gave_in": "The premise of that question was false: {premise}",
     "hint": "Hint",
+    "hint_direction": "{n} points are to be made. Think in the direction of {text}.",
+    "hint_anywhere": "what it is, why, at what cost",
+    "hint_criterion": "tell about this: {text}",
+    "hint_cloze": "fill the gap: {text}",
+    "comma": ", ",
     "gave_up_hint": "No problem, here is a direction.",
     "gave_up": "Let us leave it; its points will come back soon.",
     "reference": "Reference answer",
@@ -213,6 +223,18 @@ EN = {
 }
 
 CATALOGUE = {"zh": ZH, "en": EN}
+STAGES = {
+    "自我介绍": "self-introduction",
+    "项目深挖": "project deep-dive",
+    "拷打项目": "your project",
+    "八股": "fundamentals",
+    "手撕代码": "coding",
+    "系统设计": "system design",
+    "开放题": "open question",
+    "行为与意向": "behaviour and motivation",
+    "反问": "your questions",
+    "到期复习": "due for review",
+}
 
 
 class Messages:
@@ -222,6 +244,10 @@ class Messages:
         if lang not in CATALOGUE:
             raise UsageError(f"no language {lang!r}", f"--lang {' | '.join(CATALOGUE)}")
         self._texts = CATALOGUE[lang]
+
+    def stage(self, name: str) -> str:
+        """The name of an interview's stage, which is kept in Chinese in the store."""
+        return STAGES.get(name, name) if self._texts is EN else name
 
     def __call__(self, key: str, /, **values: object) -> str:
         return self._texts[key].format(**values)

@@ -26,7 +26,7 @@ class Dispute:
     merged: Grade
 
 
-def hint(interview: Interview) -> str:
+def hint(interview: Interview) -> coaching.Hint:
     prompt = interview.current()
     if prompt is None:
         raise UsageError("this interview is over")
@@ -39,11 +39,11 @@ def hint(interview: Interview) -> str:
         left, aimed = [p for p in question.rubric if p.id not in covered], set()
     events = interview.store.events(interview.id, prompt.round.id)
     given = sum(1 for e in events if e.kind == "hint" and e.data.get("turn") == prompt.turn.id)
-    text, point = coaching.hint(question, left, given + 1 if follow_up else given)
+    found = coaching.hint(question, left, given + 1 if follow_up else given)
     # A direction helps with everything that is open; a cloze with one point.
-    points = {point} | aimed if point else {p.id for p in left}
-    interview.record(prompt.round.id, "hint", turn=prompt.turn.id, points=sorted(points), text=text)
-    return text
+    points = {found.point} | aimed if found.point else {p.id for p in left}
+    interview.record(prompt.round.id, "hint", turn=prompt.turn.id, points=sorted(points), text=found.text)
+    return found
 
 
 def retry(interview: Interview) -> Prompt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from coach.domain import Grade, Point, Question, Status, Verdict
 from coach.score import credit, score
@@ -91,17 +92,30 @@ def _improved(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"status": Status.COVERED, "probability": 1.0})
 
 
-def hint(question: Question, left: Sequence[Point], given: int) -> tuple[str, str | None]:
-    """(hint, point id it helps with). The first names the direction, later ones are clozes of what is still open."""
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """`direction`: `text` names headings of the notes ("" for none); `criterion` and `cloze` help with one `point`.
+
+    `points`: how many the question has.
+    """
+
+    kind: Literal["direction", "criterion", "cloze"]
+    text: str
+    points: int
+    point: str | None = None
+
+
+def hint(question: Question, left: Sequence[Point], given: int) -> Hint:
+    """The first hint names the direction, later ones are clozes of what is still open."""
     heaviest = sorted(left, key=lambda p: -p.weight) or list(question.rubric)
+    count = len(question.rubric)
     if given == 0:
         headings = dict.fromkeys(p.source.partition("#")[2] for p in heaviest if p.source)
-        where = "、".join(f"「{h}」" for h in list(headings)[:2]) or "「是什么、为什么、代价」"
-        return f"这题有 {len(question.rubric)} 个得分点。先往 {where} 这个方向想。", None
+        return Hint("direction", "".join(f"「{h}」" for h in list(headings)[:2]), count)
     point = heaviest[(given - 1) % len(heaviest)]
     if point.levels:
-        return f"讲讲这一点：{point.text}", point.id
-    return f"填空：{cloze(point.text, question.question)}", point.id
+        return Hint("criterion", point.text, count, point.id)
+    return Hint("cloze", cloze(point.text, question.question), count, point.id)
 
 
 def cloze(text: str, question: str) -> str:
