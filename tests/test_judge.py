@@ -7,11 +7,12 @@ import json
 import pytest
 
 from coach.config import Settings
-from coach.domain import Pitfall, Point, Status
+from coach.domain import Pitfall, PitfallHit, Point, Quote, Status, Verdict
 from coach.errors import UsageError
 from coach.judge import choose_judge, make_judge
 from coach.judge.base import Case
 from coach.judge.evidence import condense, gather
+from coach.judge.pointwise import _contradicted
 from coach.judge.structured import StructuredJudge, parse_reply
 from tests.fakes import HashEmbedder, ScriptedLLM
 
@@ -170,3 +171,31 @@ def test_long_answers_are_condensed_to_what_the_rubric_asks(embedder: HashEmbedd
     )
     assert len(shown) <= 700
     assert condense(ANSWER, [], limit=600) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("quote", "wins"),
+    [
+        pytest.param((0, 10), True, id="the same sentence"),
+        pytest.param((1, 9), True, id="most of it"),
+        pytest.param((0, 4), False, id="a clause of a longer passage"),
+        pytest.param((10, 20), False, id="elsewhere"),
+    ],
+)
+def test_a_pitfall_turns_only_a_point_that_rests_on_the_same_words(
+    quote: tuple[int, int], wins: bool
+) -> None:
+    answer = "一二三四五六七八九十" * 2
+    start, end = quote
+    point = Verdict(
+        point_id="p", text="p", weight=1, status=Status.COVERED, probability=0.6,
+        quote=Quote(text=answer[start:end], start=start, end=end),
+    )  # fmt: skip
+    hit = PitfallHit(
+        pitfall_id="x", claim="误", correction="正", penalty=1, probability=0.7,
+        quote=Quote(text=answer[:10], start=0, end=10),
+    )  # fmt: skip
+    (found,) = _contradicted([point], [hit])
+    assert (found.status is Status.CONTRADICTED) == wins
+    surer = point.model_copy(update={"probability": 0.8})
+    assert _contradicted([surer], [hit])[0].status is Status.COVERED

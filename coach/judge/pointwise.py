@@ -19,6 +19,8 @@ from coach.llm import LLM
 from coach.prompts import load_prompt
 from coach.text import neutralise
 
+_SAME_WORDS = 0.6  # a guess: more than half of the two quotes is shared
+
 
 def features(evidence: Evidence, logit: float, answer: str, contrast: float = 0.0) -> dict[str, float]:
     """Everything a calibration may use for one claim; see `Evidence` for the terms.
@@ -170,16 +172,25 @@ def _quote(case: Case, found: Evidence) -> Quote | None:
 
 
 def _contradicted(verdicts: list[Verdict], hits: list[PitfallHit]) -> tuple[Verdict, ...]:
-    """A point whose only evidence is the sentence that asserts a pitfall was not made: the pitfall wins."""
+    """A point whose only evidence is the sentence that asserts a pitfall was not made: the pitfall wins.
+
+    Only when both rest on the same words: a passage in which a pitfall was found may well state a point elsewhere.
+    """
 
     def one(verdict: Verdict) -> Verdict:
         if verdict.quote is None or verdict.status not in (Status.COVERED, Status.PARTIAL):
             return verdict
         for hit in hits:
-            inside = hit.quote.start <= verdict.quote.start and verdict.quote.end <= hit.quote.end
-            if inside and (hit.probability or 0) > (verdict.probability or 0):
+            same = _overlap(hit.quote, verdict.quote) >= _SAME_WORDS
+            if same and (hit.probability or 0) > (verdict.probability or 0):
                 reason = f"同一句话说的是误区：{hit.claim}"
                 return verdict.model_copy(update={"status": Status.CONTRADICTED, "reason": reason})
         return verdict
 
     return tuple(one(v) for v in verdicts)
+
+
+def _overlap(a: Quote, b: Quote) -> float:
+    """Shared characters as a share of both together (Jaccard)."""
+    shared = max(0, min(a.end, b.end) - max(a.start, b.start))
+    return shared / (a.end - a.start + b.end - b.start - shared)

@@ -1,0 +1,183 @@
+"""From log-odds to probabilities and verdicts, fitted on eval/answers/dev.jsonl, whose questions the adapter never saw.
+
+A small logistic regression weighs the readout's log-odds with embedding and lexical evidence; thresholds are then
+chosen for the score of whole answers. Figures printed are out of fold by question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from data import Case
+from numpy.typing import NDArray
+
+from coach.embed import Embedder
+from coach.judge.evidence import Evidence, condense, gather
+from coach.judge.pointwise import features
+
+FOLDS = 7
+SEED = 7
+STRENGTH = 0.3  # inverse L2 penalty on standardised features
+POINT_FEATURES = ("logit", "similarity", "margin", "whole", "recall", "span_recall")
+PITFALL_FEATURES = ("logit", "similarity", "margin", "recall", "contrast")
+Array = NDArray[np.float64]
+
+
+def evidence_of(embedder: Embedder, case: Case) -> list[Evidence]:
+    """For every claim, then for every correction, as the judge gathers it."""
+    return gather(embedder, case.answer, [*case.claims, *case.corrections])
+
+
+def shown(case: Case, evidence: Sequence[Evidence]) -> str:
+    return condense(case.answer, evidence)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One row per (answer, claim): feature dicts and what is known about them."""
+
+    features: list[dict[str, float]]
+    label: Array
+    weight: Array
+    answer: NDArray[np.str_]
+    question: NDArray[np.str_]
+    tier: NDArray[np.str_]
+
+    def table(self, names: Sequence[str]) -> Array:
+        return np.array([[f[n] for n in names] for f in self.features])
+
+
+def rows_of(
+    cases: list[Case], logits: dict[str, list[float]], evidence: dict[str, list[Evidence]]
+) -> tuple[Rows, Rows]:
+    """(points, pitfalls) of all cases, claims without a label left out."""
+    kept: tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]] = ([], [])
+    for case in cases:
+        found = evidence[case.id]
+        for i, label in enumerate(case.label):
+            if np.isnan(label):
+                continue
+            pitfall = i >= case.points
+            right = found[len(case.claims) + i - case.points] if pitfall and case.corrections else None
+            contrast = found[i].similarity - right.similarity if right else 0.0
+            values = features(found[i], logits[case.id][i], case.answer, contrast) | {"rival": found[i].rival}
+            kept[pitfall].append((values, label, case.weight[i], case.id, case.question_id, case.tier))
+    return _rows(kept[0]), _rows(kept[1])
+
+
+def _rows(rows: list[tuple[Any, ...]]) -> Rows:
+    values, label, weight, answer, question, tier = zip(*rows, strict=True)
+    return Rows(
+        list(values), np.array(label), np.array(weight), np.array(answer), np.array(question), np.array(tier)
+    )
+
+
+Fitted = tuple[Array, Array, Array, float]  # mean, scale, coefficients, intercept
+
+
+def fit(x: Array, label: Array) -> Fitted:
+    """L2-regularised logistic regression on standardised columns; a half label is half a positive, half a negative."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
+    xs = np.concatenate([(x - mean) / scale] * 2)
+    y = np.repeat([1, 0], len(x))
+    share = np.concatenate([label, 1 - label])
+    kept = share > 0
+    model = LogisticRegression(C=STRENGTH).fit(xs[kept], y[kept], sample_weight=share[kept])
+    return mean, scale, model.coef_[0], float(model.intercept_[0])
+
+
+def probability(fitted: Fitted, x: Array) -> Array:
+    mean, scale, coefficient, intercept = fitted
+    return np.asarray(1 / (1 + np.exp(-((x - mean) / scale @ coefficient + intercept))))
+
+
+def out_of_fold(x: Array, rows: Rows) -> Array:
+    from sklearn.model_selection import GroupKFold
+
+    p = np.zeros(len(x))
+    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(x, rows.label, rows.question):
+        p[test] = probability(fit(x[train], rows.label[train]), x[test])
+    return p
+
+
+def scores(rows: Rows, p: Array, covered: float, partial: float) -> tuple[Array, Array, NDArray[np.str_]]:
+    """(predicted, gold) score per answer in [0, 1], pitfalls left aside, and the answers' tiers."""
+    credit = np.where(p >= covered, 1.0, np.where(p >= partial, 0.5, 0.0))
+    _, first, of = np.unique(rows.answer, return_index=True, return_inverse=True)
+    total = np.bincount(of, weights=rows.weight)
+    pred = np.bincount(of, weights=rows.weight * credit) / total
+    gold = np.bincount(of, weights=rows.weight * rows.label) / total
+    return pred, gold, rows.tier[first]
+
+
+def thresholds(rows: Rows, p: Array) -> tuple[float, float]:
+    """(covered, partial) that make the score of an answer closest to gold (mean absolute error)."""
+    grid = [(c, q) for c in np.arange(0.4, 0.76, 0.02) for q in np.arange(0.2, 0.56, 0.02) if q <= c]
+
+    def error(pair: tuple[float, float]) -> float:
+        pred, gold, _ = scores(rows, p, *pair)
+        return float(np.abs(pred - gold).mean())
+
+    return min(grid, key=error)
+
+
+def head(names: Sequence[str], fitted: Fitted) -> dict[str, Any]:
+    mean, scale, coefficient, intercept = fitted
+    return {
+        "features": list(names),
+        "mean": [round(float(v), 5) for v in mean],
+        "scale": [round(float(v), 5) for v in scale],
+        "coefficient": [round(float(v), 5) for v in coefficient],
+        "intercept": round(intercept, 5),
+    }
+
+
+def auc(label: Array, value: Array) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    sure = label != 0.5
+    return float(roc_auc_score(label[sure] == 1, value[sure]))
+
+
+def report(rows: Rows, p: Array, covered: float, partial: float, say: Callable[[str], None] = print) -> None:
+    sure = rows.label != 0.5
+    said, truth = p[sure] >= covered, rows.label[sure] == 1
+    tpr, tnr = said[truth].mean(), (~said[~truth]).mean()
+    pred, gold, tier = scores(rows, p, covered, partial)
+    say(
+        f"points: AUC {auc(rows.label, p):.3f}, balanced accuracy {(tpr + tnr) / 2:.3f}, TPR {tpr:.3f}, TNR {tnr:.3f}"
+    )
+    say(
+        f"answers: r {np.corrcoef(pred, gold)[0, 1]:.3f}, mean absolute error {np.abs(pred - gold).mean():.3f}"
+    )
+    for name in np.unique(tier):
+        say(f"  {name:16} graded {pred[tier == name].mean():.2f}, gold {gold[tier == name].mean():.2f}")
+
+
+def calibration(points: Rows, pitfalls: Rows, fitted_on: str) -> dict[str, Any]:
+    """What `coach.judge.calibration` loads; prints the out-of-fold figures it rests on."""
+    x, t = points.table(POINT_FEATURES), pitfalls.table(PITFALL_FEATURES)
+    p, q = out_of_fold(x, points), out_of_fold(t, pitfalls)
+    covered, partial = thresholds(points, p)
+    report(points, p, covered, partial)
+    # A false accusation costs more trust than a missed trap: at most 1 % of honest claims may be flagged.
+    asserted = float(np.quantile(q[pitfalls.label == 0], 0.99))
+    caught = (q[pitfalls.label == 1] >= asserted).mean()
+    print(
+        f"pitfalls: AUC {auc(pitfalls.label, q):.3f}, asserted from {asserted:.2f} up, of which caught {caught:.2f}"
+    )
+    return {
+        "fitted_on": fitted_on,
+        "point": head(POINT_FEATURES, fit(x, points.label)),
+        "pitfall": head(PITFALL_FEATURES, fit(t, pitfalls.label)),
+        "thresholds": {
+            "covered": round(covered, 3),
+            "partial": round(partial, 3),
+            "asserted": round(asserted, 3),
+        },
+    }

@@ -1,0 +1,168 @@
+"""Labelled answers as cases of claims: what the embedded judge is trained and calibrated on.
+
+Four sources. `answers.jsonl`: written answers to bank questions. `general.jsonl`: exam answers from other subjects,
+each question with its own points. Rule-made answers that say nothing about their question. Reference answers of bank
+questions that nobody wrote answers to, half of them with one misconception put in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coach.bank import Bank
+from coach.domain import Question
+
+HERE = Path(__file__).resolve().parent
+EVAL = HERE.parent
+SEED = 5
+UNKNOWN = math.nan  # a label nobody can give; it is left out of every loss and every figure
+MAX_REFERENCE_CHARS = 480
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`claims`: the first `points` are rubric points, the rest pitfalls, each kind in text order as the judge asks them.
+
+    `label`, one per claim: 0, 0.5, 1 or UNKNOWN; for a pitfall 1 means asserted. `corrections` go with the pitfalls.
+    """
+
+    id: str
+    question_id: str
+    tier: str
+    question: str
+    answer: str
+    claims: tuple[str, ...]
+    points: int
+    label: tuple[float, ...]
+    weight: tuple[float, ...]
+    corrections: tuple[str, ...] = ()
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+        try:
+            yield number, json.loads(line)
+        except ValueError as e:
+            raise SystemExit(f"{path}:{number}: {e}") from e
+
+
+def bank_case(
+    question: Question, tier: str, answer: str, labels: dict[str, float], asserted: frozenset[str]
+) -> Case:
+    """A point without a label is UNKNOWN."""
+    points = sorted(question.rubric, key=lambda p: p.text)
+    pitfalls = sorted(question.pitfalls, key=lambda p: p.claim)
+    return Case(
+        id=f"{question.id}.{tier}",
+        question_id=question.id,
+        tier=tier,
+        question=question.question,
+        answer=answer,
+        claims=(*(p.text for p in points), *(p.claim for p in pitfalls)),
+        points=len(points),
+        label=(*(labels.get(p.id, UNKNOWN) for p in points), *(float(p.id in asserted) for p in pitfalls)),
+        weight=(*(float(p.weight) for p in points), *(float(p.penalty) for p in pitfalls)),
+        corrections=tuple(p.correction for p in pitfalls),
+    )
+
+
+def labelled(path: Path, bank: Bank) -> list[Case]:
+    """Answers to bank questions, as in eval/answers and answers.jsonl."""
+    return [
+        bank_case(bank.get(r["question_id"]), r["tier"], r["answer"], r["labels"], frozenset(r["pitfalls"]))
+        for _, r in read_jsonl(path)
+        if r["question_id"] in bank
+    ]
+
+
+def empty_handed(cases: list[Case], bank: Bank) -> list[Case]:
+    """Answers that earn nothing, by rule: all labels are 0.
+
+    Every question gets the excellent answer to a question of another topic; every third one also an echo of itself,
+    and every third one a confession of not knowing.
+    """
+    excellent = {c.question_id: c.answer for c in cases if c.tier == "excellent"}
+    ids = sorted(excellent)
+    made = []
+    for i, question_id in enumerate(ids):
+        question = bank.get(question_id)
+        others = (ids[(i + 37 * step) % len(ids)] for step in range(1, len(ids)))
+        foreign = next((o for o in others if bank.get(o).topic != question.topic), None)
+        texts = {"off-topic": excellent[foreign]} if foreign else {}
+        stem = question.question.rstrip("？?。")
+        if i % 3 == 0:
+            texts["echo"] = (
+                f"{stem}，这个问题很重要，面试经常问。{stem}，要从原理和实践两方面来看，我觉得需要结合具体场景。"
+            )
+        elif i % 3 == 1:
+            texts["unknown"] = "这个我不太清楚，之前没有接触过，回去会好好看一下。"
+        nothing = {p.id: 0.0 for p in question.rubric}
+        made += [bank_case(question, tier, text, nothing, frozenset()) for tier, text in texts.items()]
+    return made
+
+
+def references(bank: Bank, taken: frozenset[str]) -> list[Case]:
+    """References of questions outside `taken` make every point; with a misconception put in, only that is known."""
+    rng = random.Random(SEED)
+    made = []
+    for question in bank:
+        text = (question.reference or "").strip()
+        if question.id in taken or not text or len(text) > MAX_REFERENCE_CHARS:
+            continue
+        if not question.rubric or any(p.is_criterion for p in question.rubric):
+            continue
+        all_points = {p.id: 1.0 for p in question.rubric}
+        made.append(bank_case(question, "reference", text, all_points, frozenset()))
+        if question.pitfalls and rng.random() < 0.5:
+            pitfall = rng.choice(sorted(question.pitfalls, key=lambda p: p.claim))
+            ends = [i + 1 for i, c in enumerate(text) if c in "。；\n"][:-1]
+            at = rng.choice(ends) if ends else len(text)
+            tainted = f"{text[:at]}{pitfall.claim.rstrip('。')}。{text[at:]}"
+            made.append(bank_case(question, "tainted", tainted, {}, frozenset({pitfall.id})))
+    return made
+
+
+def general(path: Path) -> list[Case]:
+    """Questions that carry their own points: one line a question, with all its answers."""
+    made = []
+    for number, row in read_jsonl(path):
+        points = sorted(range(len(row["points"])), key=row["points"].__getitem__)
+        pitfalls = sorted(range(len(row["pitfalls"])), key=row["pitfalls"].__getitem__)
+        claims = (*(row["points"][i] for i in points), *(row["pitfalls"][i] for i in pitfalls))
+        for answer in row["answers"]:
+            if len(answer["labels"]) != len(points) or len(answer["pitfalls"]) != len(pitfalls):
+                raise SystemExit(f"{path}:{number}: {answer['tier']}: one label per claim is needed")
+            label = (
+                *(float(answer["labels"][i]) for i in points),
+                *(float(answer["pitfalls"][i]) for i in pitfalls),
+            )
+            made.append(
+                Case(
+                    id=f"{row['id']}.{answer['tier']}", question_id=row["id"], tier=answer["tier"],
+                    question=row["question"], answer=answer["answer"], claims=claims, points=len(points),
+                    label=label, weight=(1.0,) * len(claims),
+                )
+            )  # fmt: skip
+    return made
+
+
+def training_cases(bank: Bank) -> list[Case]:
+    """Everything the adapter is trained on. No question of eval/answers is among it."""
+    held_out = {
+        r["question_id"] for s in ("dev", "test") for _, r in read_jsonl(EVAL / "answers" / f"{s}.jsonl")
+    }
+    written = labelled(HERE / "answers.jsonl", bank)
+    own = {c.question_id for c in written}
+    assert not own & held_out, sorted(own & held_out)
+    return [
+        *written,
+        *empty_handed(written, bank),
+        *references(bank, frozenset(own | held_out)),
+        *general(HERE / "general.jsonl"),
+    ]

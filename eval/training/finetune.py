@@ -1,0 +1,252 @@
+"""A LoRA adapter and a linear head for the embedded model (Hu et al. 2021, arXiv 2106.09685).
+
+The upper layers of the model learn, on authored labels, to leave at the end of each claim a state from which a linear
+head reads whether the answer states the claim. The lower layers stay as they are, so what enters the upper ones is
+computed once and kept. Weights are the dequantised GGUF file's, so the adapter fits the file people run.
+Needs torch, transformers and gguf; a processor with AMX trains in about an hour, others take several.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from data import Case
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from coach.config import load_settings
+from coach.domain import Usage
+from coach.judge.readout import Probe, load_head
+from coach.llm.base import Capabilities
+from coach.llm.embedded import STATE_TOKENS
+from coach.text import neutralise, sha256
+
+FROZEN = 18  # layers below this one of 28 are left alone
+RANK = 8
+ALPHA = 16
+RATE = 2e-4
+HEAD_RATE = 1e-4
+BATCH = 8  # answers a step
+SEED = 7
+MODULES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+Pass = tuple[list[int], list[int]]  # token ids, positions of the claims' last tokens
+
+
+class _Recorder:
+    """Stands where the engine stands and keeps what the probe would have sent it: the very tokens of the product."""
+
+    name = digest = adapter = ""
+    max_state_tokens = STATE_TOKENS
+    capabilities = Capabilities(logprobs=False, json_mode="none")
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+        self.seen: list[Pass] = []
+
+    def chat(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError("the recorder does not chat")
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._encode(text))
+
+    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
+        ids, ends = list(self._encode(prefix)), []
+        for piece in pieces:
+            ids += self._encode(piece)
+            ends.append(len(ids) - 1)
+        self.seen.append((ids, ends))
+        return np.zeros((len(pieces), 1), dtype=np.float32), Usage()
+
+
+class Adapted(nn.Module):
+    """y = W x + (alpha / rank) B A x with W frozen. A: (rank, in), B: (out, rank), B starts at zero."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+        wide, narrow = base.weight.shape
+        self.a = nn.Parameter(torch.randn(RANK, narrow) / math.sqrt(narrow))
+        self.b = nn.Parameter(torch.zeros(wide, RANK))
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = x @ self.a.to(x.dtype).T
+        return self.base(x) + (ALPHA / RANK) * (low @ self.b.to(x.dtype).T)
+
+
+class Reader:
+    """The model with its adapter and head. `cache` keeps what enters layer FROZEN, one file a pass, unless not `keep`."""
+
+    def __init__(self, model: Path, start: Path, cache: Path, keep: bool = True) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.manual_seed(SEED)
+        source = {"gguf_file": model.name}
+        self.net = AutoModelForCausalLM.from_pretrained(
+            model.parent, dtype=torch.bfloat16, **source
+        ).model.eval()
+        self.recorder = _Recorder(AutoTokenizer.from_pretrained(model.parent, **source))
+        self._probe = Probe(load_settings(), self.recorder, None)
+        self._cache, self._keep = cache, keep
+        cache.mkdir(parents=True, exist_ok=True)
+        for weight in self.net.parameters():
+            weight.requires_grad_(False)
+        self.upper = self.net.layers[FROZEN:]
+        for layer in self.upper:
+            for path in MODULES:
+                owner, name = path.split(".")
+                block = getattr(layer, owner)
+                setattr(block, name, Adapted(getattr(block, name)))
+        self.start = load_head(start)
+        self.weight = nn.Parameter(torch.tensor(self.start.weight))
+        self.bias = nn.Parameter(torch.tensor(self.start.bias))
+
+    @property
+    def prompt_hash(self) -> str:
+        return next(iter(self._probe.prompts.values()))
+
+    def adapted(self) -> list[nn.Parameter]:
+        return [w for layer in self.upper for w in layer.parameters() if w.requires_grad]
+
+    def passes(self, question: str, shown: str, claims: Sequence[str]) -> list[Pass]:
+        self.recorder.seen = []
+        self._probe.states(question, neutralise(shown), claims)
+        return self.recorder.seen
+
+    def entering(self, ids: list[int]) -> Tensor:
+        """(tokens, hidden): what layer FROZEN gets."""
+        kept = self._cache / f"{sha256(','.join(map(str, ids)))[:32]}.pt"
+        if kept.exists():
+            return torch.load(kept)
+        with torch.no_grad():
+            h = _padded(self.net.embed_tokens(torch.tensor([ids])))
+            angles = self.net.rotary_emb(h, torch.arange(h.shape[1])[None])
+            for layer in self.net.layers[:FROZEN]:
+                h = layer(h, attention_mask=None, position_embeddings=angles)
+        entered = h[0, : len(ids)].clone()
+        if self._keep:
+            torch.save(entered, kept)
+        return entered
+
+    def states(self, ids: list[int], ends: list[int]) -> Tensor:
+        """(claims, hidden): what the model's output layer would get at the end of each claim."""
+        h = _padded(self.entering(ids)[None])
+        angles = self.net.rotary_emb(h, torch.arange(h.shape[1])[None])
+        for layer in self.upper[:-1]:
+            h = layer(h, attention_mask=None, position_embeddings=angles)
+        last = self.upper[-1]  # beyond its attention only the claims' ends are wanted
+        mixed = last.self_attn(
+            hidden_states=last.input_layernorm(h), position_embeddings=angles, attention_mask=None
+        )
+        h = (h + mixed[0])[0, ends]
+        return self.net.norm(h + last.mlp(last.post_attention_layernorm(h))).float()
+
+    def logits(self, passes: Sequence[Pass]) -> Tensor:
+        """(claims,) log-odds."""
+        mean, scale = torch.tensor(self.start.mean), torch.tensor(self.start.scale)
+        return torch.cat([(self.states(*p) - mean) / scale @ self.weight + self.bias for p in passes])
+
+
+def _padded(h: Tensor) -> Tensor:
+    """Zeros after the end, up to a multiple of 32: no state sees what comes after it, and kernels are compiled anew
+    for every length."""
+    return nn.functional.pad(h, (0, 0, 0, -h.shape[1] % 32))
+
+
+def loss_of(logits: Tensor, label: Sequence[float]) -> Tensor:
+    """Summed cross-entropy; a half label pulls towards one half."""
+    y = torch.tensor(label, dtype=torch.float32)
+    known = ~torch.isnan(y)
+    return nn.functional.binary_cross_entropy_with_logits(logits[known], y[known], reduction="sum")
+
+
+def train(reader: Reader, cases: list[Case], epochs: float, checkpoint: Path) -> None:
+    """AdamW, a short warm-up and a cosine down. Writes `checkpoint` every 60 steps; prints the running loss."""
+    rng = random.Random(SEED)
+    passes = {c.id: reader.passes(c.question, c.answer.strip(), c.claims) for c in cases}
+    total = int(len(cases) * epochs / BATCH)
+    warm = max(10, total // 20)
+    head = [reader.weight, reader.bias]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": reader.adapted(), "lr": RATE, "weight_decay": 0.01},
+            {"params": head, "lr": HEAD_RATE, "weight_decay": 0.0},
+        ]
+    )
+
+    def rate(step: int) -> float:
+        return min((step + 1) / warm, max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    queue: list[Case] = []
+    losses: list[float] = []
+    began = time.monotonic()
+    for step in range(1, total + 1):
+        if not queue:
+            queue = cases[:]
+            rng.shuffle(queue)
+        batch = [queue.pop() for _ in range(min(BATCH, len(queue)))]
+        loss = 0.0
+        for case in batch:
+            part = loss_of(reader.logits(passes[case.id]), case.label) / (6 * BATCH)
+            part.backward()
+            loss += float(part.detach())
+        nn.utils.clip_grad_norm_(reader.adapted(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        schedule.step()
+        losses.append(loss)
+        if step % 20 == 0 or step == total:
+            left = (time.monotonic() - began) / step * (total - step) / 60
+            print(f"step {step}/{total}: loss {np.mean(losses[-20:]):.4f}, {left:.0f} min left", flush=True)
+        if step % 60 == 0 or step == total:
+            torch.save(
+                {
+                    "upper": {n: p for n, p in reader.upper.named_parameters() if p.requires_grad},
+                    "head": head,
+                },
+                checkpoint,
+            )
+
+
+def restore(reader: Reader, checkpoint: Path) -> None:
+    kept = torch.load(checkpoint)
+    with torch.no_grad():
+        for name, weight in reader.upper.named_parameters():
+            if weight.requires_grad:
+                weight.copy_(kept["upper"][name])
+        for weight, value in zip((reader.weight, reader.bias), kept["head"], strict=True):
+            weight.copy_(value)
+
+
+def write_adapter(reader: Reader, path: Path) -> None:
+    """As llama.cpp's convert_lora_to_gguf.py lays it out: `<tensor>.lora_a` (rank, in), `.lora_b` (out, rank)."""
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(ALPHA))
+    for i, layer in enumerate(reader.upper, FROZEN):
+        for module, name in MODULES.items():
+            adapted = layer.get_submodule(module)
+            for side in ("a", "b"):
+                values = getattr(adapted, side).detach().numpy().astype(np.float16)
+                writer.add_tensor(f"blk.{i}.{name}.weight.lora_{side}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -1,0 +1,74 @@
+"""What the embedded judge is trained on: labels that can be trusted in form, and no question that measures it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from coach.bank import Bank, load_bank
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def data() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("data", ROOT / "eval" / "training" / "data.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["data"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    return load_bank(ROOT / "knowledge" / "questions")
+
+
+def test_no_question_of_the_eval_set_is_trained_on(data: ModuleType, bank: Bank) -> None:
+    cases = data.training_cases(bank)
+    held_out = {
+        json.loads(line)["question_id"]
+        for split in ("dev", "test")
+        for line in (ROOT / "eval" / "answers" / f"{split}.jsonl").read_text(encoding="utf8").splitlines()
+    }
+    assert not {c.question_id for c in cases} & held_out
+    assert len(cases) > 2_500 and len({c.id for c in cases}) == len(cases)
+    assert sum(len(c.claims) for c in cases) > 18_000
+    for case in cases:
+        assert len(case.claims) == len(case.label) == len(case.weight) and 0 < case.points <= len(case.claims)
+        assert all(math.isnan(v) or v in (0, 0.5, 1) for v in case.label), case.id
+        assert case.answer.strip() and list(case.claims[: case.points]) == sorted(case.claims[: case.points])
+
+
+def test_rule_made_answers_earn_nothing_and_tainted_references_say_only_what_is_known(
+    data: ModuleType, bank: Bank
+) -> None:
+    cases = {c.id: c for c in data.training_cases(bank)}
+    made = [c for c in cases.values() if c.tier in ("off-topic", "echo", "unknown")]
+    assert made and all(not any(c.label) for c in made)
+    tainted = [c for c in cases.values() if c.tier == "tainted"]
+    for case in tainted:
+        assert all(math.isnan(v) for v in case.label[: case.points])
+        asserted = [
+            c for c, v in zip(case.claims[case.points :], case.label[case.points :], strict=True) if v
+        ]
+        assert len(asserted) == 1 and asserted[0].rstrip("。") in case.answer
+    assert tainted and all(set(c.label) <= {0, 1} for c in cases.values() if c.tier == "reference")
+
+
+def test_a_label_too_few_names_file_and_line(data: ModuleType, tmp_path: Path) -> None:
+    row = {"id": "x", "question": "问", "points": ["甲", "乙"], "pitfalls": [],
+           "answers": [{"tier": "full", "answer": "答", "labels": [1], "pitfalls": []}]}  # fmt: skip
+    path = tmp_path / "g.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf8")
+    with pytest.raises(SystemExit, match=r"g\.jsonl:1: full"):
+        data.general(path)
+    path.write_text("{", encoding="utf8")
+    with pytest.raises(SystemExit, match=r"g\.jsonl:1"):
+        data.general(path)
