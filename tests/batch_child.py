@@ -11,12 +11,13 @@ from pathlib import Path
 
 from coach.bank import load_bank
 from coach.batch.caching import SharedIndex, batch_grade, shared_grader
+from coach.batch.engine import Engine
 from coach.batch.finish import write_reports
 from coach.batch.pacing import PacedLLM, Throttle
 from coach.batch.plan import Mapper
 from coach.batch.questions import QuestionFinder
 from coach.batch.readers import tables
-from coach.batch.run import Engine, Options, Outcome, Run
+from coach.batch.run import Options, Outcome, Run
 from coach.config import load_settings
 from coach.embed import VectorCache
 from coach.index import CURATED, Root, build, open_index

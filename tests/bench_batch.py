@@ -3,8 +3,9 @@
     python -m tests.bench_batch throughput --rows 2000 --jobs 32 --latency 0.2
     python -m tests.bench_batch memory --rows 100000
     python -m tests.bench_batch profile --rows 300
+    python -m tests.bench_batch scaling --rows 600 --jobs 4 --latency 0.2
 
-`throughput` needs an index in COACH_HOME (coach index) and grades against a scripted endpoint in another process.
+`scaling` is `throughput` by one and by two workers of a Ray cluster on this machine. Both need an index in COACH_HOME (coach index) and grades against a scripted endpoint in another process.
 `memory` grades with a grader that does nothing, so that only reading, storing and reporting remain.
 """
 
@@ -24,7 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from coach.batch.run import Engine
+from coach.batch.engine import Engine
 from coach.domain import Fingerprint, Grade, Question, Status, Verdict
 from tests.batch_fakes import judge_reply
 from tests.fakes import completion
@@ -154,6 +155,50 @@ def throughput(rows: int, jobs: int, latency: float, profile: bool = False) -> N
     print({k: round(v, 2) for k, v in marks.items()})
 
 
+def scaling(rows: int, jobs: int, latency: float) -> None:
+    """The rate while all workers are at work: between a tenth and nine tenths of the rows."""
+    from functools import partial
+
+    from coach import wiring, wiring_batch
+    from coach.batch.grading import WorkerGrading
+    from coach.batch.plan import Mapper
+    from coach.batch.questions import QuestionFinder
+    from coach.batch.ray_workers import RayWorkers, cluster
+    from coach.batch.readers import tables
+    from coach.batch.run import Options, Run
+    from coach.config import load_settings
+
+    server, port = _endpoint(latency)
+    rates: list[float] = []
+    try:
+        settings = load_settings(
+            {**os.environ, "COACH_LLM": "scripted", "COACH_BASE_URL": f"http://127.0.0.1:{port}"}
+        )
+        bank = wiring.bank(settings)
+        with tempfile.TemporaryDirectory() as name, cluster("local", 2):
+            folder = Path(name)
+            write_rows(folder / "rows.jsonl", rows, tuple(q for q in QUESTIONS if q in bank))
+            engine = wiring_batch.batch_engine(settings, "structured", jobs)
+            make = partial(wiring_batch.worker_engine, settings, "structured", jobs)
+            for workers in (1, 2):
+                times: list[float] = []
+                grading = WorkerGrading(partial(RayWorkers, make, engine.fingerprint, workers, jobs))
+                options = Options(out=folder / f"out-{workers}")
+                with Run(engine, options, progress=lambda *_, t=times: t.append(time.perf_counter())) as run:
+                    run.read(tables(folder / "rows.jsonl"), Mapper(QuestionFinder(bank), {}))
+                    outcome = run.execute(grading)
+                first, last = rows // 10, rows - rows // 10
+                rates.append((last - first) / (times[last - 1] - times[first - 1]))
+                print(
+                    f"{workers} workers, {jobs} jobs each, {latency * 1000:.0f} ms: {rates[-1]:.1f} rows/s of "
+                    f"{workers * jobs / latency:.1f} ideal; {outcome.seconds:.1f} s with starting the workers"
+                )
+    finally:
+        server.kill()
+        server.wait()
+    print(f"1 → 2 workers: {rates[1] / rates[0]:.2f} times the rate")
+
+
 def nothing_grader(questions: int = 4) -> Engine:
     """Verdicts without a judge: only for measuring what is around grading."""
     fingerprint = Fingerprint(
@@ -203,7 +248,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("throughput", "memory", "profile"))
+    parser.add_argument("what", choices=("throughput", "memory", "profile", "scaling"))
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=32)
     parser.add_argument("--latency", type=float, default=0.2)
@@ -211,6 +256,8 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if args.what == "memory":
         memory(args.rows, not args.no_xlsx)
+    elif args.what == "scaling":
+        scaling(args.rows, args.jobs, args.latency)
     else:
         throughput(
             args.rows, args.jobs, 0.0 if args.what == "profile" else args.latency, args.what == "profile"

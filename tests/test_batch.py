@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from coach.bank import load_bank
 from coach.batch.diff import diff
+from coach.batch.engine import Engine
 from coach.batch.fields import Raw, RowError, assign, parse_map
 from coach.batch.finish import write_reports
 from coach.batch.lines import guess_encoding, read_lines
@@ -28,7 +29,7 @@ from coach.batch.plan import Mapper
 from coach.batch.questions import QuestionFinder, points_of
 from coach.batch.readers import csv_rows, jsonl_rows, read_stream, tables
 from coach.batch.records import encode
-from coach.batch.run import Engine, Options, Outcome, Run
+from coach.batch.run import Options, Outcome, Run
 from coach.batch.sheets import safe_cell, write_xlsx
 from coach.batch.similar import clusters_of
 from coach.batch.stats import Pair

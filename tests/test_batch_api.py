@@ -14,11 +14,12 @@ import pytest
 
 from coach.bank import load_bank
 from coach.batch.caching import SharedIndex, batch_grade, shared_grader
+from coach.batch.engine import Engine
 from coach.batch.openai_batch import BatchGrading, Replay
 from coach.batch.plan import Mapper
 from coach.batch.questions import QuestionFinder
 from coach.batch.readers import tables
-from coach.batch.run import Engine, Options, Outcome, Run
+from coach.batch.run import Options, Outcome, Run
 from coach.config import load_settings
 from coach.embed import VectorCache
 from coach.errors import LLMRejected
@@ -147,11 +148,11 @@ def batch(
         settings, make_judge(settings, replay, index.embedder, "structured"), index, replay
     )
     client = BatchApi(f"{api.url}/v1", None, 10)
-    with Run(Engine(batch_grade(grader, index), grader.fingerprint), Options(out=folder / out)) as run:
+    engine = Engine(batch_grade(grader, index), grader.fingerprint)
+    with Run(engine, Options(out=folder / out), interrupted=interrupted) as run:
         run.read(tables(folder / "rows.jsonl"), Mapper(QuestionFinder(load_bank(folder / "bank")), {}))
-        grading = BatchGrading(run, replay, client, poll=0.01, interrupted=interrupted)
         try:
-            return run.execute(grading)
+            return run.execute(BatchGrading(replay, client, poll=0.01))
         finally:
             replay.close()
 

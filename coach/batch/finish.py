@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from coach.batch import page, tables
+from coach.batch.engine import cost_of
 from coach.batch.records import Record
-from coach.batch.run import Run, cost_of
+from coach.batch.run import Run
 from coach.batch.similar import clusters
 from coach.batch.stats import Stats
 from coach.batch.store import write_text

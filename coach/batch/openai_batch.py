@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
+from coach.batch.engine import failed, grade_row
 from coach.batch.pacing import Waiting
-from coach.batch.records import error_record
-from coach.batch.run import Run, grade_row
+from coach.batch.run import Run
 from coach.batch.store import Store, StoreError, write_text
 from coach.domain import Usage
 from coach.errors import LLMRejected
@@ -124,79 +124,69 @@ class Replay:
 
 
 class BatchGrading:
-    """The `grade` of `Run.execute`: rounds of replaying, submitting and waiting."""
+    """The grading of `Run.execute`: rounds of replaying, submitting and waiting."""
 
     def __init__(
         self,
-        run: Run,
         replay: Replay,
         api: BatchApi,
         *,
         poll: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-        interrupted: Callable[[], bool] = lambda: False,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._run = run
         self._replay = replay
         self._api = api
         self._poll = poll
         self._sleep = sleep
         self._clock = clock
-        self._interrupted = interrupted
-        self._progress = progress
-        self._folder = run.options.out / "openai-batch"
 
-    def __call__(self, store: Store, total: int) -> None:
+    def __call__(self, run: Run, store: Store, total: int) -> None:
         for batch_id in self._replay.open_batches():  # of a run that was stopped while waiting
-            if not self._collect(batch_id):
+            if not self._collect(run, batch_id):
                 return
         for round_ in range(1, ROUNDS + 1):
-            waiting = self._replay_all(store, total, last=round_ == ROUNDS)
-            if not waiting or round_ == ROUNDS or self._stopped():
+            waiting = self._replay_all(run, store, total, last=round_ == ROUNDS)
+            if not waiting or round_ == ROUNDS or self._stopped(run):
                 return
-            for path in self._replay.wanted_files(self._folder):
+            for path in self._replay.wanted_files(run.options.out / "openai-batch"):
                 # The tag names round and content: the same requests asked anew are a new batch, a crash is not.
                 batch_id = self._api.submit(path, f"{path.stem}-{round_}")
                 self._replay.opened(batch_id)
             for batch_id in self._replay.open_batches():
-                if not self._collect(batch_id):
+                if not self._collect(run, batch_id):
                     return
 
-    def _replay_all(self, store: Store, total: int, last: bool) -> int:
-        waiting = done = 0
-        for entry in self._run.spool.todo():
-            if self._run.spool.is_done(entry):
+    def _replay_all(self, run: Run, store: Store, total: int, last: bool) -> int:
+        waiting = 0
+        for entry in run.spool.todo():
+            if run.spool.is_done(entry):
                 continue
             self._replay.waiting = False
-            question = self._run.spool.question(entry.qkey)
-            record = grade_row(self._run.engine, entry, question).record
+            question = run.spool.question(entry.qkey)
+            record = grade_row(run.engine, entry, question).record
             if self._replay.waiting:
                 waiting += 1
                 if not last:
                     continue
-                reason = f"the endpoint gave no reply in {ROUNDS} batches"
-                record = error_record(entry.key, entry.question_id, reason, content=entry.content, retry=True)
+                record = failed(entry, f"the endpoint gave no reply in {ROUNDS} batches")
             if record is not None:
-                self._run.record(store, entry, record)
-                done += 1
-        if self._progress:
-            self._progress(total - waiting, total)
+                run.record(store, entry, record)
+        run.progress(total - waiting, total)
         return waiting
 
-    def _stopped(self) -> bool:
-        if self._interrupted():
-            self._run.outcome.stopped = "interrupted"
-        return bool(self._run.outcome.stopped)
+    def _stopped(self, run: Run) -> bool:
+        if run.interrupted():
+            run.outcome.stopped = "interrupted"
+        return bool(run.outcome.stopped)
 
-    def _collect(self, batch_id: str) -> bool:
+    def _collect(self, run: Run, batch_id: str) -> bool:
         """Wait for the batch and keep its replies; False when the run was interrupted meanwhile."""
         while not (state := self._api.state(batch_id)).ended:
-            if self._stopped():
+            if self._stopped(run):
                 return False
             until = self._clock() + self._poll
-            while self._clock() < until and not self._stopped():  # Ctrl-C must not wait for the next poll
+            while self._clock() < until and not self._stopped(run):  # Ctrl-C must not wait for the next poll
                 self._sleep(min(1.0, self._poll))
         self._keep(state)
         if state.status == "failed":

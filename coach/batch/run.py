@@ -1,4 +1,4 @@
-"""One batch run on this machine: read, grade what is missing, write what came out.
+"""One batch run: read, grade what is missing, write what came out.
 
 fill the spool → index grades.jsonl → grade missing rows question by question → compact → tables and report
 """
@@ -9,33 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+from coach.batch.engine import Engine
 from coach.batch.fields import Raw
-from coach.batch.pacing import PacedLLM, Stopped, Waiting
+from coach.batch.grading import LocalWorkers, WorkerGrading
 from coach.batch.plan import Mapper, fill
-from coach.batch.pool import Pool
-from coach.batch.records import Record, error_record, fingerprint_hash, for_row, grade_record
+from coach.batch.records import Record, error_record, fingerprint_hash, for_row
 from coach.batch.spool import Entry, Spool
-from coach.batch.store import Store, StoreError, compact
-from coach.domain import Fingerprint, Grade, Question, Usage
-from coach.errors import CoachError, LLMError, LLMRejected, UsageError
+from coach.batch.store import Store, compact
+from coach.domain import Usage
+from coach.errors import UsageError
 
 GRADES = "grades.jsonl"
 HISTORY = "history.jsonl"
-_FATAL = (401, 403, 404)
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What grades: `grade` may be called from `jobs` threads. `llm` paces and counts; None when nothing is paced."""
-
-    grade: Callable[[Question, str], Grade]
-    fingerprint: Fingerprint
-    jobs: int = 1
-    llm: PacedLLM | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,46 +63,6 @@ class Outcome:
         return 3 if bad else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a worker made of one row. `fatal` ends the run, `unreachable` counts towards giving up."""
-
-    record: Record | None
-    fatal: CoachError | None = None
-    unreachable: bool = False
-
-
-def cost_of(usage: Usage, price_in: float | None, price_out: float | None) -> float | None:
-    """Currency units; None when no price is known."""
-    if price_in is None and price_out is None:
-        return None
-    return (usage.prompt_tokens * (price_in or 0) + usage.completion_tokens * (price_out or 0)) / 1e6
-
-
-def grade_row(engine: Engine, entry: Entry, question: Question) -> Result:
-    """Never raises for what one answer or the endpoint can do; a defect of ours becomes an error row, not a crash."""
-    try:
-        grade = engine.grade(question, entry.answer)
-    except (Stopped, Waiting):
-        return Result(None)
-    except LLMRejected as e:
-        fatal = e if e.status in _FATAL else None
-        return Result(_failed(entry, e.message), fatal=fatal)
-    except LLMError as e:
-        return Result(_failed(entry, e.message), unreachable=True)
-    except UsageError as e:
-        return Result(_failed(entry, e.message, retry=False))
-    except CoachError as e:
-        return Result(None, fatal=e)
-    except Exception as e:
-        return Result(_failed(entry, f"internal error: {type(e).__name__}: {e}"[:500]))
-    return Result(grade_record(entry.key, entry.content, question, grade, engine.fingerprint))
-
-
-def _failed(entry: Entry, reason: str, retry: bool = True) -> Record:
-    return error_record(entry.key, entry.question_id, reason, content=entry.content, retry=retry)
-
-
 class Run:
     """Holds the output folder's lock while used as a context manager."""
 
@@ -125,16 +73,15 @@ class Run:
         *,
         clock: Callable[[], float] = time.monotonic,
         interrupted: Callable[[], bool] = lambda: False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.engine = engine
         self.options = options
         self.outcome = Outcome()
         self._clock = clock
-        self._interrupted = interrupted
-        self._progress = progress
+        self.interrupted = interrupted
+        self.progress = progress
         self._start = clock()
-        self._done = 0
         out = options.out
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -164,8 +111,8 @@ class Run:
     ) -> None:
         fill(self.spool, tables, mapper, fingerprint_hash(self.engine.fingerprint), progress)
 
-    def execute(self, grade: Callable[[Store, int], None] | None = None) -> Outcome:
-        """Grade what has no final record yet, by `grade(store, rows to do)` instead of threads where one is given.
+    def execute(self, grading: Grading | None = None) -> Outcome:
+        """Grade what has no final record yet, in threads of this process where no other `grading` is given.
 
         StoreError when the output cannot be written.
         """
@@ -179,8 +126,8 @@ class Run:
             self._settle(store)
             total = self.spool.plan(self.options.limit)
             if total and not self.outcome.stopped:
-                (grade or self._grade)(store, total)
-        self._measure()
+                (grading or WorkerGrading(lambda: LocalWorkers(self.engine)))(self, store, total)
+        self.outcome.seconds = self._clock() - self._start
         if not self.outcome.stopped:
             if self.options.force:
                 self.spool.load_grades(self.grades)
@@ -204,41 +151,6 @@ class Run:
             self._put(store, record | {"question_id": question_id})
             self.outcome.reused += 1
 
-    def _grade(self, store: Store, total: int) -> None:
-        lost = 0
-        pool: Pool[tuple[Entry, Question], Result] = Pool(
-            lambda task: grade_row(self.engine, *task), self.engine.jobs
-        )
-
-        def idle() -> None:
-            store.idle()
-            if self._interrupted():
-                self._end("interrupted", pool)
-            elif self._late():
-                self._end(f"--deadline {self.options.deadline:g} s", pool)
-
-        tasks = ((e, self.spool.question(e.qkey)) for e in self.spool.todo())
-        try:
-            for (entry, _), result in pool.run(tasks, lambda: self._may_start(pool, idle), idle):
-                if result.record is not None:
-                    self.record(store, entry, result.record)
-                    self._done += 1
-                    if self._progress:
-                        self._progress(self._done, total)
-                lost = lost + 1 if result.unreachable else 0
-                if result.fatal:
-                    self._end(f"{result.fatal.message} ({result.fatal.hint})".removesuffix(" ()"), pool)
-                elif lost >= max(5, self.engine.jobs):
-                    self._end(
-                        f"the endpoint failed {lost} rows in a row: {(result.record or {}).get('error')}",
-                        pool,
-                    )
-                elif self.options.fail_fast and result.record and result.record["status"] == "error":
-                    self._end(f"--fail-fast: {entry.place}: {result.record['error']}", pool)
-                idle()
-        finally:
-            pool.close()
-
     def record(self, store: Store, entry: Entry, record: Record) -> None:
         """Append the record for this row and for every row with the same content."""
         for twin in self.spool.sharing(entry.key):
@@ -249,41 +161,9 @@ class Run:
                 self.outcome.graded += 0 if same else 1
                 self.outcome.reused += 1 if same else 0
 
-    def _end(self, reason: str, pool: Pool[Any, Any]) -> None:
-        self.outcome.stopped = self.outcome.stopped or reason
-        pool.stop()
-        if self.engine.llm:
-            self.engine.llm.throttle.stop()
-
-    def _late(self) -> bool:
+    def late(self) -> bool:
         limit = self.options.deadline
         return limit is not None and self._clock() - self._start >= limit
-
-    def _may_start(self, pool: Pool[Any, Any], idle: Callable[[], None]) -> bool:
-        """Not when what runs already is likely to use up the budget; what runs is always finished."""
-        idle()
-        if self.outcome.stopped:
-            return False
-        o, done = self.options, self._done
-        spent = self.engine.llm.spent if self.engine.llm else Usage()
-        share = (pool.in_flight + 1) / done if done else 0.0
-        tokens = spent.prompt_tokens + spent.completion_tokens
-        cost = cost_of(spent, o.price_in, o.price_out) or 0.0
-        for name, used, most in (("--max-tokens", tokens, o.max_tokens), ("--max-cost", cost, o.max_cost)):
-            if most is None:
-                continue
-            # Until the first row has shown what a row costs, one at a time; near the limit, wait for what runs.
-            if (done == 0 and pool.in_flight) or used * (1 + share) > most:
-                if not pool.in_flight:
-                    self.outcome.stopped = f"{name} {most:g}"
-                return False
-        return True
-
-    def _measure(self) -> None:
-        self.outcome.seconds = self._clock() - self._start
-        if self.engine.llm:
-            self.outcome.spent = self.engine.llm.spent
-            self.outcome.retries = dict(self.engine.llm.retries)
 
     def _compact(self) -> None:
         """One record per row: what a later grade or a changed input replaced moves to history.jsonl."""
@@ -295,4 +175,5 @@ class Run:
             self.spool.load_grades(self.grades)
 
 
-__all__ = ["GRADES", "Engine", "Options", "Outcome", "Run", "StoreError", "cost_of", "grade_row"]
+# Grades the rows that are missing, so many of them, and puts their records into the store.
+Grading = Callable[[Run, Store, int], None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from coach.batch.engine import Engine, Result, grade_row
 from coach.batch.fields import Raw, RowError
 from coach.batch.plan import Mapper
-from coach.batch.pool import Pool
+from coach.batch.pool import Threads
 from coach.batch.questions import question_key
 from coach.batch.records import (
     Record,
@@ -17,7 +18,6 @@ from coach.batch.records import (
     for_row,
     row_key,
 )
-from coach.batch.run import Engine, Result, grade_row
 from coach.batch.spool import Entry
 from coach.domain import Question
 
@@ -47,7 +47,7 @@ def stream(
             return Result(error_record(entry.key, entry.question_id, entry.error))
         return grade_row(engine, entry, question)
 
-    pool: Pool[_Task, Result] = Pool(work, engine.jobs)
+    pool: Threads[_Task, Result] = Threads(work, engine.jobs)
 
     def idle() -> None:
         if interrupted():

@@ -15,15 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 from coach.cli.batch_output import dry_run as estimate_run
-from coach.cli.batch_output import open_engine, print_outcome
+from coach.cli.batch_output import local_engine, print_outcome
 from coach.cli.common import console, progress, settings
 from coach.errors import CoachError, UsageError
 
 if TYPE_CHECKING:
+    from coach.batch.engine import Engine
     from coach.batch.fields import Raw
     from coach.batch.plan import Mapper
-    from coach.batch.run import Engine, Options, Outcome
+    from coach.batch.run import Options, Outcome
     from coach.config import Settings
+    from coach.wiring_batch import Choice
 
 ABORTED = 4
 
@@ -46,6 +48,7 @@ app = typer.Typer(
 coach batch answers.csv -o out/ --jobs 16
 coach batch 答卷.xlsx -o out/ --map answer=回答,question_id=题号
 coach batch answers.jsonl -o out/ --dry-run
+coach batch answers.jsonl -o out/ --engine ray --workers 8
 cat answers.jsonl | coach batch - -o - > grades.jsonl
 coach batch diff out-a/ out-b/
 
@@ -110,7 +113,7 @@ def run(
     encoding: str | None = typer.Option(None, "--encoding", help="Of text files; guessed when not given."),
     judge: str | None = typer.Option(None, "--judge", help="pointwise or structured."),
     jobs: int | None = typer.Option(
-        None, "--jobs", "-j", min=1, max=512, help="Requests at once (an endpoint: 8)."
+        None, "--jobs", "-j", min=1, max=512, help="Requests at once (an endpoint: 8), of each worker."
     ),
     limit: int | None = typer.Option(None, "--limit", min=1, help="Grade only the first N rows."),
     force: bool = typer.Option(False, "--force", help="Grade again what has a grade."),
@@ -130,7 +133,15 @@ def run(
     sample: int = typer.Option(
         0, "--sample", min=0, max=100, help="With --dry-run: really grade this many rows to time them."
     ),
-    engine: str = typer.Option("local", "--engine", help="local, or openai-batch: the endpoint's Batch API."),
+    engine: str = typer.Option(
+        "local", "--engine", help="local; ray: a cluster's workers; openai-batch: the endpoint's Batch API."
+    ),
+    address: str | None = typer.Option(
+        None, "--address", help="Of a Ray cluster; without it RAY_ADDRESS, or workers on this machine."
+    ),
+    workers: int | None = typer.Option(
+        None, "--workers", min=1, help="With --engine ray: how many; one for each CPU when not given."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the summary (or the estimate) as JSON."),
 ) -> None:
     """Grade every row of INPUT. Exit code: 0 all graded, 3 some rows failed, 4 stopped early (run it again to go on).
@@ -144,8 +155,6 @@ def run(
 
     if fsync not in FSYNC:
         raise UsageError(f"--fsync {fsync!r}", f"one of {', '.join(FSYNC)}")
-    if engine not in ("local", "openai-batch"):
-        raise UsageError(f"there is no engine {engine!r}", "one of local, openai-batch")
     if question is not None and rubric is None:
         raise UsageError(
             "--question needs --rubric", "rows can name their own question in a column `question`"
@@ -162,10 +171,12 @@ def run(
         if engine != "local" or dry_run:
             raise UsageError("-o - streams with the local engine only", "give a folder with -o")
         raise typer.Exit(
-            _stream(_one_table(source, encoding), mapper, open_engine(config, judge, jobs), limit)
+            _stream(_one_table(source, encoding), mapper, local_engine(config, judge, jobs), limit)
         )
     from coach.batch.run import Options
+    from coach.wiring_batch import Choice
 
+    choice = Choice(engine, judge, jobs, address, workers)
     options = Options(
         out=Path(out),
         limit=limit,
@@ -182,8 +193,7 @@ def run(
         estimate_run(config, options, mapper, _tables(source, encoding), judge, jobs, sample, as_json)
         return
     try:
-        work = _execute_batches if engine == "openai-batch" else _execute
-        outcome, summary = work(config, judge, jobs, options, mapper, _tables(source, encoding), source, xlsx)
+        outcome, summary = _execute(config, choice, options, mapper, _tables(source, encoding), source, xlsx)
     except UsageError:
         raise
     except CoachError as e:
@@ -243,8 +253,7 @@ def _stream(rows: Iterator[Raw], mapper: Mapper, engine: Engine, limit: int | No
 
 def _execute(
     config: Settings,
-    judge: str | None,
-    jobs: int | None,
+    choice: Choice,
     options: Options,
     mapper: Mapper,
     tables: Iterator[Iterator[Raw]],
@@ -253,46 +262,16 @@ def _execute(
 ) -> tuple[Outcome, dict[str, Any]]:
     from coach.batch.finish import write_reports
     from coach.batch.run import Run
+    from coach.wiring_batch import open_engine
 
-    engine = open_engine(config, judge, jobs)
     with (
-        _first_interrupt() as interrupted,
+        progress("indexing") as indexing,
+        open_engine(config, choice, options, indexing) as (engine, grading),
+        _first_interrupt() as interrupted,  # after the engine: Ray takes SIGTERM for itself when it connects
         progress("grading") as bar,
         Run(engine, options, interrupted=interrupted, progress=bar) as batch,
     ):
         batch.read(tables, mapper)
-        outcome = batch.execute()
-        return outcome, write_reports(batch, source, xlsx)
-
-
-def _execute_batches(
-    config: Settings,
-    judge: str | None,
-    jobs: int | None,
-    options: Options,
-    mapper: Mapper,
-    tables: Iterator[Iterator[Raw]],
-    source: str,
-    xlsx: bool,
-) -> tuple[Outcome, dict[str, Any]]:
-    from coach import wiring_batch
-    from coach.batch.finish import write_reports
-    from coach.batch.openai_batch import BatchGrading
-    from coach.batch.run import Run
-
-    if options.max_cost is not None or options.max_tokens is not None or options.deadline is not None:
-        raise UsageError(
-            "budgets hold for --engine local only", "estimate with --dry-run, take part with --limit"
-        )
-    engine, replay, api = wiring_batch.replay_engine(config, options.out, judge)
-    with (
-        _first_interrupt() as interrupted,
-        progress("batches") as bar,
-        contextlib.closing(replay),
-        Run(engine, options, interrupted=interrupted) as batch,
-    ):
-        batch.read(tables, mapper)
-        grading = BatchGrading(batch, replay, api, interrupted=interrupted, progress=bar)
         outcome = batch.execute(grading)
         return outcome, write_reports(batch, source, xlsx)
 

@@ -12,14 +12,15 @@ import typer
 from coach.cli.common import console, progress
 
 if TYPE_CHECKING:
+    from coach.batch.engine import Engine
     from coach.batch.estimate import Estimate
     from coach.batch.fields import Raw
     from coach.batch.plan import Mapper
-    from coach.batch.run import Engine, Options, Outcome
+    from coach.batch.run import Options, Outcome
     from coach.config import Settings
 
 
-def open_engine(config: Settings, judge: str | None, jobs: int | None) -> Engine:
+def local_engine(config: Settings, judge: str | None, jobs: int | None) -> Engine:
     from coach import wiring_batch
 
     with progress("indexing") as indexing:
@@ -65,7 +66,7 @@ def dry_run(
     from coach.batch.plan import fill
     from coach.batch.spool import Spool
 
-    ready = open_engine(config, judge, jobs)
+    ready = local_engine(config, judge, jobs)
     from coach.batch.records import fingerprint_hash
 
     with TemporaryDirectory() as folder:
@@ -88,7 +89,7 @@ def dry_run(
             }
         finally:
             spool.close()
-    from coach.batch.run import cost_of
+    from coach.batch.engine import cost_of
 
     cost = cost_of(estimate.usage, config.price_in, config.price_out)
     found["estimate"] = {
