@@ -2,7 +2,9 @@
 
 Environment: COACH_HOME, COACH_LLM (model name), COACH_BASE_URL, COACH_API_KEY — the last two fall back to
 OPENAI_BASE_URL and OPENAI_API_KEY when COACH_LLM is set — COACH_MODEL_FILE (a GGUF file), COACH_EMBEDDER,
-COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency units per million tokens).
+COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_CHROMA_URL (a Chroma server that holds the
+index, instead of COACH_HOME), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency
+units per million tokens).
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class Settings:
     price_in: float | None = None
     price_out: float | None = None
     reranker: str | None = None
+    chroma_url: str | None = None
 
     @property
     def index_dir(self) -> Path:
@@ -71,6 +74,19 @@ def normalise_base_url(url: str) -> str:
     url = re.sub(r"/(chat/completions|completions|embeddings|models)$", "", url).rstrip("/")
     # A path that already ends in a version (/v1, /api/v3, /v1beta) is kept; a bare host gets the usual one.
     return url if re.search(r"/v\d+[a-z]*\d*(/openai)?$", url) else url + "/v1"
+
+
+def _chroma_url(url: str) -> str:
+    """
+    >>> _chroma_url("http://localhost:8000/")
+    'http://localhost:8000'
+    """
+    url = url.strip().rstrip("/")
+    if not re.fullmatch(r"https?://[^/?#@]+", url):
+        raise UsageError(
+            f"the Chroma server's address is no URL: {url!r}", "set COACH_CHROMA_URL to http(s)://host[:port]"
+        )
+    return url
 
 
 def _home(env: dict[str, str]) -> Path:
@@ -114,6 +130,7 @@ def load_settings(env: dict[str, str] | None = None) -> Settings:
     api_key = get("api_key") or (env.get("OPENAI_API_KEY") if base_url else None)
     knowledge = get("knowledge")
     model_file = get("model_file")
+    chroma_url = get("chroma_url")
     return Settings(
         home=home,
         knowledge=Path(knowledge).expanduser().absolute() if knowledge else resource("knowledge"),
@@ -127,4 +144,5 @@ def load_settings(env: dict[str, str] | None = None) -> Settings:
         price_in=number("price_in"),
         price_out=number("price_out"),
         reranker=get("reranker"),
+        chroma_url=_chroma_url(chroma_url) if chroma_url else None,
     )

@@ -15,7 +15,18 @@ from coach.drafts import DRAFT_PREFIX, with_drafts
 from coach.embed import Embedder, Progress, VectorCache, load_embedder, load_reranker
 from coach.errors import UsageError
 from coach.grade import Grader
-from coach.index import CURATED, Changes, Index, Root, build, open_index, pending, read_manifest
+from coach.index import (
+    CURATED,
+    Changes,
+    Index,
+    Root,
+    build,
+    open_index,
+    open_served,
+    pending,
+    publish,
+    read_manifest,
+)
 from coach.index.state import terms
 from coach.judge import make_judge
 from coach.llm import open_llm
@@ -121,9 +132,12 @@ def refresh(
     rebuild: bool = False,
     progress: Progress | None = None,
 ) -> Changes:
-    """Bring the index up to date; an unchanged tree returns without loading a vector store."""
+    """Bring the index up to date, on the Chroma server too where there is one.
+
+    An unchanged tree without a server returns without loading a vector store.
+    """
     embedder = load_embedder(settings.embedder)
-    return build(
+    changes = build(
         settings.index_dir,
         roots(settings, extra, drop),
         embedder,
@@ -131,11 +145,21 @@ def refresh(
         rebuild=rebuild,
         progress=progress,
     )
+    if settings.chroma_url:
+        publish(settings.index_dir, settings.chroma_url)
+    return changes
 
 
 def index(settings: Settings, progress: Progress | None = None) -> Index:
-    """The index, built or refreshed first when the notes have changed."""
+    """The index, built or refreshed first when the notes have changed.
+
+    One on a server is taken as it is: many read it, and only `coach index` says that these notes are for all of them.
+    """
     embedder = load_embedder(settings.embedder)
+    if settings.chroma_url:
+        return open_served(
+            settings.chroma_url, settings.index_dir, embedder, load_reranker(settings.reranker)
+        )
     wanted = roots(settings)
     changes = pending(settings.index_dir, wanted, embedder.name)
     if changes is None or changes:

@@ -84,7 +84,7 @@ class SharedIndex(Index):
 
     def __init__(self, index: Index, most: int = 2_000) -> None:
         manifest = _ByQuestion(**{f: getattr(index.manifest, f) for f in Manifest.__dataclass_fields__})
-        super().__init__(index.folder, manifest, CachedEmbedder(index.embedder))
+        super().__init__(index.folder, manifest, CachedEmbedder(index.embedder), served=index.served)
         self._memo = Memo(most)
         self._now = threading.local()
 

@@ -21,7 +21,7 @@ def index(
         False, "--rebuild", help="Start from nothing, e.g. after changing the embedder."
     ),
 ) -> None:
-    """Build or refresh the index over knowledge/ and your notes.
+    """Build or refresh the index over knowledge/ and your notes; with COACH_CHROMA_URL, on that server too.
 
     \b
     coach index
@@ -43,6 +43,8 @@ def index(
         f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed; "
         f"{changes.chunks} chunks, {changes.embedded} embedded"
     )
+    if config.chroma_url:
+        typer.echo(f"→ {config.chroma_url}")
     if changes.problems:
         raise typer.Exit(3)
 

@@ -68,10 +68,14 @@ def _disk(config: Settings) -> Check:
 def _index(config: Settings) -> Check:
     from coach import wiring
     from coach.embed import load_embedder
-    from coach.index import pending, read_manifest
+    from coach.index import build_name, open_served, pending, read_manifest
 
     try:
         embedder = load_embedder(config.embedder)
+        if config.chroma_url:
+            served = open_served(config.chroma_url, config.index_dir, embedder).manifest
+            what = f"{served.chunks} chunks of {len(served.files)} notes, {build_name(served)} at {config.chroma_url}"
+            return Check("index", True, what)
         changes = pending(config.index_dir, wiring.roots(config), embedder.name)
         manifest = read_manifest(config.index_dir)
     except CoachError as e:

@@ -32,14 +32,14 @@ from coach.notes.chunks import chunk_file, embedding_text
 _LOCK_SECONDS = 300
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     with path.open("w", encoding="utf8") as f:
         f.write(text)
         f.flush()
         os.fsync(f.fileno())
 
 
-def _write_bm25(folder: Path, chunks: Sequence[Chunk]) -> None:
+def write_bm25(folder: Path, chunks: Sequence[Chunk]) -> None:
     import bm25s
 
     retriever = bm25s.BM25()
@@ -97,7 +97,7 @@ def _build_locked(
             fresh = Manifest(manifest.embedder, manifest.chunker, tuple(roots), states, manifest.chunks)
             assert previous is not None
             temporary = previous / f"manifest.{os.getpid()}.tmp"
-            _write(temporary, fresh.dump())
+            write(temporary, fresh.dump())
             temporary.replace(previous / "manifest.json")
         return changes
 
@@ -129,10 +129,10 @@ def _build_locked(
         else:
             folder.mkdir()
         _fill(folder, previous, kept, fresh_chunks, cached_embeddings(embedder, cache, progress, counted))
-        _write_bm25(folder, chunks)
-        _write(folder / "chunks.jsonl", "".join(c.model_dump_json() + "\n" for c in chunks))
+        write_bm25(folder, chunks)
+        write(folder / "chunks.jsonl", "".join(c.model_dump_json() + "\n" for c in chunks))
         states = {f: s for f, (_, s) in found.items()}
-        _write(
+        write(
             folder / "manifest.json",
             Manifest(embedder.name, index_version(), tuple(roots), states, len(chunks)).dump(),
         )
@@ -140,7 +140,7 @@ def _build_locked(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     pointer = index_dir / f"CURRENT.{os.getpid()}.tmp"
-    _write(pointer, folder.name)
+    write(pointer, folder.name)
     pointer.replace(index_dir / "CURRENT")
     _sweep(index_dir, {folder.name, previous.name if previous else ""})
     changes.chunks = len(chunks)

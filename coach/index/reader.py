@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,15 +30,24 @@ _SURE = 0.93
 
 
 class Index:
-    """One generation, opened for reading. Rows of `chunks` are the documents of the BM25 index."""
+    """One generation, opened for reading. Rows of `chunks` are the documents of the BM25 index.
+
+    `served` opens the vector store where it is on a server instead of in `folder`.
+    """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, embedder: Embedder, reranker: Reranker | None = None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        embedder: Embedder,
+        reranker: Reranker | None = None,
+        served: Callable[[], Any] | None = None,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.embedder = embedder
         self.reranker = reranker
+        self.served = served
 
     @property
     def searcher(self) -> str:
@@ -54,7 +64,7 @@ class Index:
 
     @cached_property
     def _vectors(self) -> Any:
-        return open_store(open_client(self.folder))
+        return self.served() if self.served else open_store(open_client(self.folder))
 
     @cached_property
     def _bm25(self) -> Any:
@@ -88,7 +98,8 @@ class Index:
                 vector, k=k, filter={"root": within} if within else None
             )
         except Exception as e:
-            raise IndexStateError(f"the index cannot be read: {e}", "coach index --rebuild") from e
+            fix = "is the Chroma server up? coach doctor" if self.served else "coach index --rebuild"
+            raise IndexStateError(f"the index cannot be read: {e}", fix) from e
         return [(self.by_id[doc.id], 1.0 - float(distance)) for doc, distance in rows if doc.id in self.by_id]
 
     def lexical(self, query: str, k: int, within: str | None = None) -> list[tuple[Chunk, float]]:
