@@ -31,7 +31,7 @@ def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     child = subprocess.Popen(
         [sys.executable, "-c", code, "run", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600  # a loaded machine is no failure
     while time.monotonic() < until and child.poll() is None:
         try:
             httpx.get(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=5).raise_for_status()

@@ -151,8 +151,8 @@ def served_manifest(client: Any, name: str, url: str) -> Manifest:
 
 def _in_use(client: Any) -> str | None:
     pointer = _collection(client, _POINTER)
-    name = (pointer.metadata or {}).get("build") if pointer else None
-    return name if name and _collection(client, name) else None
+    name = str((pointer.metadata or {}).get("build", "")) if pointer is not None else ""
+    return name if name and _collection(client, name) is not None else None
 
 
 def _collection(client: Any, name: str) -> Any:
