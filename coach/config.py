@@ -2,7 +2,7 @@
 
 Environment: COACH_HOME, COACH_LLM (model name), COACH_BASE_URL, COACH_API_KEY — the last two fall back to
 OPENAI_BASE_URL and OPENAI_API_KEY when COACH_LLM is set — COACH_MODEL_FILE (a GGUF file), COACH_EMBEDDER,
-COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency units per million tokens).
+COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency units per million tokens), COACH_LANG (zh or en: what the coach speaks).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Settings:
     price_in: float | None = None
     price_out: float | None = None
     reranker: str | None = None
+    lang: str = "zh"
 
     @property
     def index_dir(self) -> Path:
@@ -127,4 +128,5 @@ def load_settings(env: dict[str, str] | None = None) -> Settings:
         price_in=number("price_in"),
         price_out=number("price_out"),
         reranker=get("reranker"),
+        lang=get("lang") or "zh",
     )

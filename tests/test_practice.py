@@ -375,7 +375,8 @@ def test_a_mock_interview_has_its_stages_in_order_and_no_question_twice() -> Non
         assert list(dict.fromkeys(s for s, _ in made)) == [s.name for s in mock.stages] + ["反问"]
         assert len(made) == sum(s.count for s in mock.stages) + 1
     with pytest.raises(UsageError, match="no mock interview"):
-        plan.mock_plan("三面", bank, 1)
+        plan.mock_name("三面")
+    assert [plan.mock_name(n) for n in ("一面", "Second", "hr")] == ["一面", "二面", "HR"]
     kuaishou = plan.mock_plan("一面", bank, 5, "快手")
     by_id = {q.id: q for q in bank}
     assert sum("快手" in by_id[i].companies for _, i in kuaishou) >= 5

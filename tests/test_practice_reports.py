@@ -14,6 +14,7 @@ import pytest
 from coach.config import load_settings
 from coach.errors import UsageError
 from coach.grade import Grader
+from coach.messages import Messages
 from coach.practice import assist, exports, resume
 from coach.practice.progress import progress, summary, weak_points
 from coach.practice.store import Store
@@ -36,6 +37,7 @@ from tests.test_practice_chat import coach
 
 __all__ = ["clock", "grader", "store"]  # fixtures
 
+ZH = Messages("zh")
 EVIL = '<script>alert(1)</script> & "引号"'
 RESUME = """# 张三
 电话：13800138000  邮箱 zs@example.com
@@ -101,7 +103,7 @@ def test_weak_points_become_cards_with_their_citation(
         )
     ]
     for ending in exports.WRITERS:
-        exports.export(evil, tmp_path / f"w{ending}")
+        exports.export(evil, tmp_path / f"w{ending}", ZH)
     with (tmp_path / "w.csv").open(encoding="utf-8-sig", newline="") as f:
         assert next(csv.DictReader(f))["text"] == "'=1+1 <b>"  # no formula for a spreadsheet to run
     assert json.loads((tmp_path / "w.json").read_text())[0]["text"] == "=1+1 <b>"
@@ -114,7 +116,7 @@ def test_weak_points_become_cards_with_their_citation(
     assert "&lt;b&gt;" in fields and guid and not list(tmp_path.glob(".*tmp"))
     for bad in (tmp_path / "w.docx", tmp_path / "nowhere" / "w.md"):
         with pytest.raises(UsageError):
-            exports.export(points, bad)
+            exports.export(points, bad, ZH)
 
 
 def test_a_question_given_up_is_a_weak_point(store: Store, grader: Grader, clock: Clock) -> None:
@@ -154,14 +156,14 @@ def test_the_page_is_self_contained_and_escapes_what_people_wrote(
     store: Store, grader: Grader, clock: Clock
 ) -> None:
     _two_interviews(store, grader, clock)
-    text = page(store, [2, 1], clock())
+    text = page(store, [2, 1], clock(), ZH)
     parsed = _Page()
     parsed.feed(text)
     assert not parsed.open and "script" not in parsed.tags and not parsed.links and "http" not in text
     assert parsed.tags.count("svg") == 3 and "&lt;script&gt;" in text.replace("<mark>", "").replace(
         "</mark>", ""
     )
-    assert page(store, [], clock()).startswith("<!doctype html>")
+    assert page(store, [], clock(), ZH).startswith("<!doctype html>")
 
 
 def test_the_commands_print_and_write(tmp_path: Path) -> None:
