@@ -159,6 +159,9 @@ class Interview:
             )  # fmt: skip
             own, merged = result.own, result.merged
             asked.append(turn.follow_up.id)
+            # It could not be judged: go on rather than ask the same again.
+            if merged.follow_up and merged.follow_up.id in asked:
+                merged = merged.model_copy(update={"follow_up": None})
         else:
             own = grader.grade(
                 round_.question, text,
