@@ -37,8 +37,8 @@ def _topics(seen: Progress, say: Messages) -> str:
         y = 24 * i
         rows.append(
             f'<text x="0" y="{y + 15}">{escape(t.topic)}</text>'
-            f'<rect x="190" y="{y + 3}" width="{3.6 * t.average:.1f}" height="16" fill="var(--bar)"/>'
-            f'<text x="{196 + 3.6 * t.average:.1f}" y="{y + 15}">{escape(say("topic_row", average=t.average, n=t.questions))}</text>'
+            f'<rect x="190" y="{y + 3}" width="{3 * t.average:.1f}" height="16" fill="var(--bar)"/>'
+            f'<text x="{196 + 3 * t.average:.1f}" y="{y + 15}">{escape(say("topic_row", average=t.average, n=t.questions))}</text>'
         )
     height = 24 * len(seen.topics) + 4
     return f'<svg viewBox="0 0 640 {height}" role="img" aria-label="{escape(say("page_topics"))}">{"".join(rows)}</svg>'
@@ -58,9 +58,14 @@ def _timeline(seen: Progress, say: Messages) -> str:
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--bar)"><title>#{n} {score:.0f}</title></circle>'
         for (x, y), (_, n, score) in zip(xy, rows, strict=True)
     )
+    ends = [(xy[0][0], rows[0][0])] + ([(xy[-1][0], rows[-1][0])] if len(rows) > 1 else [])
+    dates = "".join(
+        f'<text x="{x:.0f}" y="170" text-anchor="middle">{time.strftime("%m-%d", time.localtime(at))}</text>'
+        for x, at in ends
+    )
     return (
-        f'<svg viewBox="0 0 640 165" role="img" aria-label="{escape(say("page_timeline"))}">{grid}'
-        f'<polyline points="{line}" fill="none" stroke="var(--bar)" stroke-width="2"/>{dots}</svg>'
+        f'<svg viewBox="0 0 640 176" role="img" aria-label="{escape(say("page_timeline"))}">{grid}'
+        f'<polyline points="{line}" fill="none" stroke="var(--bar)" stroke-width="2"/>{dots}{dates}</svg>'
     )
 
 
@@ -70,7 +75,7 @@ def _calibration(seen: Progress, say: Messages) -> str:
         for g, s in seen.guesses
     )
     return (
-        f'<svg viewBox="0 0 640 250" role="img" aria-label="{escape(say("page_calibration"))}">'
+        f'<svg viewBox="0 0 250 250" style="max-width:26rem" role="img" aria-label="{escape(say("page_calibration"))}">'
         '<line class="axis" x1="40" y1="220" x2="240" y2="20" stroke-dasharray="4"/>'
         '<line class="axis" x1="40" y1="220" x2="240" y2="220"/><line class="axis" x1="40" y1="220" x2="40" y2="20"/>'
         f'{dots}<text x="110" y="242">{escape(say("page_guess"))}</text>'

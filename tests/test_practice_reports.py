@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
+import subprocess
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -164,6 +166,37 @@ def test_the_page_is_self_contained_and_escapes_what_people_wrote(
         "</mark>", ""
     )
     assert page(store, [], clock(), ZH).startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_a_browser_draws_the_page(
+    store: Store, grader: Grader, clock: Clock, tmp_path: Path, lang: str
+) -> None:
+    _two_interviews(store, grader, clock)
+    html = tmp_path / "report.html"
+    say_ = Messages(lang)
+    html.write_text(page(store, [2, 1], clock(), say_), encoding="utf8")
+    common = [
+        "chromium",
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'p'}",
+    ]
+    shot = tmp_path / "shot.png"
+    subprocess.run(
+        [*common, "--window-size=1000,2200", f"--screenshot={shot}", html.as_uri()],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert shot.stat().st_size > 20_000
+    dom = subprocess.run(
+        [*common, "--dump-dom", html.as_uri()], check=True, capture_output=True, text=True, timeout=300
+    ).stdout
+    assert f"<title>{say_('page_title')}</title>" in dom and f'lang="{lang}"' in dom
+    assert dom.count("<svg") == 3 and dom.count("<circle") == 4 and dom.count("<details") == 2
+    assert "<mark>" in dom and "&lt;script&gt;" in dom.replace("<mark>", "").replace("</mark>", "")
+    assert "<script" not in dom
 
 
 def test_the_commands_print_and_write(tmp_path: Path) -> None:
