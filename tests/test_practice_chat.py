@@ -123,7 +123,12 @@ def test_a_dispute_is_judged_again_and_stored(home: Path) -> None:
 
 def test_a_wrong_command_says_which_exist(home: Path) -> None:
     out = coach(home, *start(), typed="/hnt\n.\n/why\n/guess abc\n/guess 50\n" + f"{HALF}\n.\n/quit\n").stdout
-    assert "没有 /hnt 这个命令（/hint）" in out and "/why 后面要写内容" in out and "0 到 100" in out and "自评 50，差 +17" in out
+    assert (
+        "没有 /hnt 这个命令（/hint）" in out
+        and "/why 后面要写内容" in out
+        and "0 到 100" in out
+        and "自评 50，差 +17" in out
+    )
     progress = json.loads(coach(home, "progress", "--json").stdout)
     assert progress["guess_bias"] == pytest.approx(50 - 100 * 3 / 9, abs=0.1)
 
