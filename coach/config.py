@@ -4,7 +4,7 @@ Environment: COACH_HOME, COACH_LLM (model name), COACH_BASE_URL, COACH_API_KEY â
 OPENAI_BASE_URL and OPENAI_API_KEY when COACH_LLM is set â€” COACH_MODEL_FILE (a GGUF file), COACH_EMBEDDER,
 COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_CHROMA_URL (a Chroma server that holds the
 index, instead of COACH_HOME), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency
-units per million tokens).
+units per million tokens), COACH_LANG (zh or en: what the coach speaks).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Settings:
     price_out: float | None = None
     reranker: str | None = None
     chroma_url: str | None = None
+    lang: str = "zh"
 
     @property
     def index_dir(self) -> Path:
@@ -145,4 +146,5 @@ def load_settings(env: dict[str, str] | None = None) -> Settings:
         price_out=number("price_out"),
         reranker=get("reranker"),
         chroma_url=_chroma_url(chroma_url) if chroma_url else None,
+        lang=get("lang") or "zh",
     )

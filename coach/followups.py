@@ -2,6 +2,8 @@
 
 Bank follow-ups come first. A question without them gets one from the model, checked by code: it must be one
 question, must not give the point away and must not repeat what was asked; when it fails, a template asks instead.
+Nothing of a generated question is streamed: a word that is on the screen before the checks could be the one that
+gives the point away. Whoever waits is told that a question is being made (`on_asking` in `grade`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Practice, batch and evals all call `Grader.grade`; nothing else grades.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from coach import __version__, followups
@@ -27,10 +27,10 @@ from coach.domain import (
     Usage,
     Verdict,
 )
-from coach.errors import UsageError
 from coach.index import Index
 from coach.judge.base import Case, Judge, OnVerdict
 from coach.llm import LLM
+from coach.messages import Refused
 from coach.retrieve import query_text, retrieve
 from coach.score import merge, score
 from coach.text import Screened, screen
@@ -39,15 +39,14 @@ EMPTY = "不作评分: 答案为空"
 UNREADABLE = "不作评分: 评分模型没有给出可用的判断"
 NOT_IN_NOTES = "笔记未覆盖"
 _PASSAGES = 6
+# Called when the points are judged and a follow-up has to be generated: it takes seconds and shows nothing by itself.
+OnAsking = Callable[[], None]
 
 
 def check_answer(answer: str) -> str:
-    """UsageError when the answer is longer than the limit; returns it unchanged."""
+    """Refused when the answer is longer than the limit; returns it unchanged."""
     if len(answer) > MAX_ANSWER_CHARS:
-        raise UsageError(
-            f"the answer has {len(answer):,} characters; the limit is {MAX_ANSWER_CHARS:,}",
-            "shorten it, or grade it in parts",
-        )
+        raise Refused("too_long", n=len(answer), limit=MAX_ANSWER_CHARS)
     return answer
 
 
@@ -90,6 +89,7 @@ class Grader:
         *,
         asked: Iterable[str] = (),
         on_verdict: OnVerdict | None = None,
+        on_asking: OnAsking | None = None,
         follow_up: bool = True,
     ) -> Grade:
         """One answer to one question. Raises LLMError when the model cannot be used; never invents a score."""
@@ -98,7 +98,7 @@ class Grader:
         )
         if not follow_up or grade.score is None:
             return grade
-        return self._with_follow_up(question, grade, list(asked))
+        return self._with_follow_up(question, grade, list(asked), on_asking)
 
     def grade_follow_up(
         self,
@@ -109,6 +109,7 @@ class Grader:
         *,
         asked: Iterable[str] = (),
         on_verdict: OnVerdict | None = None,
+        on_asking: OnAsking | None = None,
     ) -> FollowUpGrade:
         """Grade a follow-up against its own rubric, and the points it aims at again: best verdict wins."""
         own_ids = {p.id for p in follow_up.rubric}
@@ -128,7 +129,7 @@ class Grader:
             }
         )
         if both.status == "ok":
-            merged = self._with_follow_up(question, merged, [*asked, follow_up.id])
+            merged = self._with_follow_up(question, merged, [*asked, follow_up.id], on_asking)
         return FollowUpGrade(own, merged)
 
     def _grade(
@@ -178,13 +179,17 @@ class Grader:
         reason = f"{NOT_IN_NOTES}。{verdict.reason}".rstrip("。") if verdict.reason else NOT_IN_NOTES
         return verdict.model_copy(update={"reason": reason})
 
-    def _with_follow_up(self, question: Question, grade: Grade, asked: list[str]) -> Grade:
+    def _with_follow_up(
+        self, question: Question, grade: Grade, asked: list[str], on_asking: OnAsking | None
+    ) -> Grade:
         chosen = followups.choose(question, grade.verdicts, grade.pitfalls, asked)
         if chosen or question.follow_ups:
             return grade.model_copy(update={"follow_up": chosen})
         gap = followups.gap_of(grade.verdicts, question.rubric)
         if gap is None or f"gen-{gap.id}" in asked:
             return grade.model_copy(update={"follow_up": None})
+        if on_asking:
+            on_asking()
         passage = grade.passages[0].chunk.text if grade.passages else ""
         made, usage = followups.generate(
             self._settings, self._llm, question.question, grade.answer, gap, passage

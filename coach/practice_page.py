@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from coach.domain import Grade, Status
+from coach.messages import Messages
 from coach.practice.progress import Progress, progress, summary
 from coach.practice.store import Store
 from coach.report import MARK, score_line
@@ -30,20 +31,20 @@ details summary{cursor:pointer}
 """
 
 
-def _topics(seen: Progress) -> str:
+def _topics(seen: Progress, say: Messages) -> str:
     rows = []
     for i, t in enumerate(seen.topics):
         y = 24 * i
         rows.append(
             f'<text x="0" y="{y + 15}">{escape(t.topic)}</text>'
-            f'<rect x="190" y="{y + 3}" width="{3.6 * t.average:.1f}" height="16" fill="var(--bar)"/>'
-            f'<text x="{196 + 3.6 * t.average:.1f}" y="{y + 15}">{t.average:.0f}（{t.questions} 题）</text>'
+            f'<rect x="190" y="{y + 3}" width="{3 * t.average:.1f}" height="16" fill="var(--bar)"/>'
+            f'<text x="{196 + 3 * t.average:.1f}" y="{y + 15}">{escape(say("topic_row", average=t.average, n=t.questions))}</text>'
         )
     height = 24 * len(seen.topics) + 4
-    return f'<svg viewBox="0 0 640 {height}" role="img" aria-label="各主题平均分">{"".join(rows)}</svg>'
+    return f'<svg viewBox="0 0 640 {height}" role="img" aria-label="{escape(say("page_topics"))}">{"".join(rows)}</svg>'
 
 
-def _timeline(seen: Progress) -> str:
+def _timeline(seen: Progress, say: Messages) -> str:
     rows = seen.timeline[-40:]
     step = 560 / max(1, len(rows) - 1)
     xy = [(40 + i * step, 150 - 1.4 * score) for i, (_, _, score) in enumerate(rows)]
@@ -57,22 +58,28 @@ def _timeline(seen: Progress) -> str:
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--bar)"><title>#{n} {score:.0f}</title></circle>'
         for (x, y), (_, n, score) in zip(xy, rows, strict=True)
     )
+    ends = [(xy[0][0], rows[0][0])] + ([(xy[-1][0], rows[-1][0])] if len(rows) > 1 else [])
+    dates = "".join(
+        f'<text x="{x:.0f}" y="170" text-anchor="middle">{time.strftime("%m-%d", time.localtime(at))}</text>'
+        for x, at in ends
+    )
     return (
-        f'<svg viewBox="0 0 640 165" role="img" aria-label="每场平均分">{grid}'
-        f'<polyline points="{line}" fill="none" stroke="var(--bar)" stroke-width="2"/>{dots}</svg>'
+        f'<svg viewBox="0 0 640 176" role="img" aria-label="{escape(say("page_timeline"))}">{grid}'
+        f'<polyline points="{line}" fill="none" stroke="var(--bar)" stroke-width="2"/>{dots}{dates}</svg>'
     )
 
 
-def _calibration(seen: Progress) -> str:
+def _calibration(seen: Progress, say: Messages) -> str:
     dots = "".join(
         f'<circle cx="{40 + 2 * g:.1f}" cy="{220 - 2 * s:.1f}" r="4" fill="var(--bar)" fill-opacity=".6"/>'
         for g, s in seen.guesses
     )
     return (
-        '<svg viewBox="0 0 640 250" role="img" aria-label="自评与得分">'
+        f'<svg viewBox="0 0 250 250" style="max-width:26rem" role="img" aria-label="{escape(say("page_calibration"))}">'
         '<line class="axis" x1="40" y1="220" x2="240" y2="20" stroke-dasharray="4"/>'
         '<line class="axis" x1="40" y1="220" x2="240" y2="220"/><line class="axis" x1="40" y1="220" x2="40" y2="20"/>'
-        f'{dots}<text x="110" y="242">自评</text><text x="0" y="120">得分</text></svg>'
+        f'{dots}<text x="110" y="242">{escape(say("page_guess"))}</text>'
+        f'<text x="0" y="120">{escape(say("page_score"))}</text></svg>'
     )
 
 
@@ -94,7 +101,7 @@ def _quoted(answer: str, grade: Grade | None) -> str:
     return "".join([*out, escape(answer[at:])])
 
 
-def _verdicts(grade: Grade) -> str:
+def _verdicts(grade: Grade, say: Messages) -> str:
     rows = []
     for v in grade.verdicts:
         mark = MARK[v.status][0]
@@ -107,44 +114,60 @@ def _verdicts(grade: Grade) -> str:
         rows.append(
             f'<li><span class="missing">！ −{h.penalty}</span> {escape(h.claim)} → {escape(h.correction)}</li>'
         )
-    score = f"<p><b>{escape(score_line(grade.score))}</b></p>" if grade.score else ""
+    score = f"<p><b>{escape(score_line(grade.score, say))}</b></p>" if grade.score else ""
     return f"<ul>{''.join(rows)}</ul>{score}"
 
 
-def _interview(store: Store, interview: int) -> str:
+def _interview(store: Store, interview: int, say: Messages) -> str:
     row, found = store.interview(interview), summary(store, interview)
     head = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started))
-    average = f" · 平均 {found.average:.0f}" if found.average is not None else ""
-    parts = [f"<h2>第 {interview} 场 <small>{head}{average}</small></h2>"]
+    average = f" · {say('page_average', score=found.average)}" if found.average is not None else ""
+    parts = [f"<h2>{escape(say('page_interview', id=interview))} <small>{head}{average}</small></h2>"]
     for round_ in store.rounds(interview):
         parts.append(f"<h3>{escape(round_.question.question)}</h3>")
         for turn in store.turns(round_.id):
             if turn.follow_up:
-                parts.append(f"<p>追问：{escape(turn.prompt)}</p>")
+                parts.append(f"<p><b>{escape(say('follow_up'))}</b> {escape(turn.prompt)}</p>")
             if turn.answer is not None:
                 parts.append(f"<blockquote>{_quoted(turn.answer, turn.grade)}</blockquote>")
-        parts.append(_verdicts(round_.merged) if round_.merged else '<p class="dim">没有评分</p>')
+        parts.append(
+            _verdicts(round_.merged, say)
+            if round_.merged
+            else f'<p class="dim">{escape(say("page_no_grade"))}</p>'
+        )
         if round_.merged and round_.question.reference:
             parts.append(
-                "<details><summary>参考答案</summary>"
+                f"<details><summary>{escape(say('reference'))}</summary>"
                 f"<blockquote>{escape(round_.question.reference.strip())}</blockquote></details>"
             )
     return "".join(parts)
 
 
-def page(store: Store, interviews: Sequence[int], now: float) -> str:
+def page(store: Store, interviews: Sequence[int], now: float, say: Messages) -> str:
     """The whole page. Plots are over everything stored; transcripts are those of `interviews`."""
     seen = progress(store, now)
     plots = ""
     if seen.topics:
-        plots = f"<h2>各主题</h2>{_topics(seen)}<h2>每场平均</h2>{_timeline(seen)}"
-    if seen.guesses:
-        plots += f"<h2>自评与得分</h2>{_calibration(seen)}<p>平均偏差 {seen.bias:+.0f}</p>"
-    premises = f" · 抗诱导 {seen.resisted}/{seen.premises}" if seen.premises else ""
+        plots = (
+            f"<h2>{escape(say('page_topics'))}</h2>{_topics(seen, say)}"
+            f"<h2>{escape(say('page_timeline'))}</h2>{_timeline(seen, say)}"
+        )
+    if seen.bias is not None:
+        bias = say("page_bias", n=len(seen.guesses), bias=seen.bias)
+        plots += f"<h2>{escape(say('page_calibration'))}</h2>{_calibration(seen, say)}<p>{escape(bias)}</p>"
+    head = say(
+        "progress",
+        interviews=seen.interviews,
+        answers=seen.answers,
+        due=seen.due,
+        questions=seen.due_questions,
+    )
+    if seen.premises:
+        head += " · " + say("resistance", kept=seen.resisted, asked=seen.premises)
+    title = escape(say("page_title"))
     return (
-        '<!doctype html><html lang="zh"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{say.lang}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>面试报告</title><style>{_STYLE}</style></head><body><h1>面试报告</h1>"
-        f"<p>{seen.interviews} 场 · {seen.answers} 个回答 · 到期要点 {seen.due} 个{premises}</p>"
-        f"{plots}{''.join(_interview(store, i) for i in interviews)}</body></html>"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1><p>{escape(head)}</p>"
+        f"{plots}{''.join(_interview(store, i, say) for i in interviews)}</body></html>"
     )

@@ -1,4 +1,7 @@
-"""Domain objects → terminal. What a candidate reads is Chinese; every number on it can be added up again."""
+"""Domain objects → terminal. Every number on it can be added up again.
+
+Grades speak the language of the catalogue that is passed in; notes and the bank are shown as they are, in Chinese.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from rich.text import Text
 
 from coach.domain import Grade, Passage, PitfallHit, Point, Question, Score, Status, Verdict
 from coach.formula import readable
+from coach.messages import Messages
 from coach.retrieve import Why
 from coach.score import credit
 
@@ -33,89 +37,111 @@ def number(x: float) -> str:
     return f"{x:.2f}".rstrip("0").rstrip(".")
 
 
-def score_line(score: Score) -> str:
+def score_line(score: Score, say: Messages) -> str:
     """`62 ± 9 = 100 × (2 + 1 + 0 − 1) ÷ 8`: re-addable from what is printed."""
     terms = " + ".join(number(t) for t in score.terms)
     minus = f" − {number(score.penalty)}" if score.penalty else ""
-    floor = "，负数按 0 计" if sum(score.terms) < score.penalty else ""
+    floor = say("score_floor") if sum(score.terms) < score.penalty else ""
     return (
         f"{score.value:.0f} ± {score.half_width:.0f} = 100 × ({terms}{minus}) ÷ {number(score.total)}{floor}"
     )
 
 
-def verdict_lines(verdict: Verdict) -> list[Text | Padding]:
+def interval_line(grade: Grade, say: Messages) -> str:
+    """Where the score lies with 80 % probability, and what was left out of it. The grade must have a score."""
+    assert grade.score is not None
+    skipped = sum(v.status is Status.UNJUDGED for v in grade.verdicts)
+    return say("interval", low=grade.score.low, high=grade.score.high) + (
+        say("unjudged", n=skipped) if skipped else ""
+    )
+
+
+def _below(text: str, style: str = "") -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, _INDENT))
+
+
+def _quote(text: str, say: Messages) -> Padding:
+    return _below(say("quote", text=" ".join(text.split())), "cyan")
+
+
+def verdict_lines(verdict: Verdict, say: Messages) -> list[Text | Padding]:
     mark, style = MARK[verdict.status]
     earned = "–" if verdict.status is Status.UNJUDGED else number(round(verdict.weight * credit(verdict), 2))
     head = Text.assemble((f"{mark} ", style), (f"{earned}/{verdict.weight} ".ljust(5), "bold"), verdict.text)
     lines: list[Text | Padding] = [head]
     if verdict.quote:
-        quoted = " ".join(verdict.quote.text.split())
-        lines.append(Padding(Text(f"「{quoted}」", style="cyan"), (0, 0, 0, _INDENT)))
+        lines.append(_quote(verdict.quote.text, say))
     if verdict.reason and verdict.status is not Status.COVERED:
-        lines.append(Padding(Text(verdict.reason, style="dim"), (0, 0, 0, _INDENT)))
+        lines.append(_below(say.reason(verdict.reason), "dim"))
     if verdict.citation:
-        lines.append(Padding(Text(f"↳ {verdict.citation.ref}", style="dim"), (0, 0, 0, _INDENT)))
+        lines.append(_below(f"↳ {verdict.citation.ref}", "dim"))
     return lines
 
 
-def pitfall_lines(hit: PitfallHit) -> list[Text | Padding]:
+def pitfall_lines(hit: PitfallHit, say: Messages, hidden: bool = False) -> list[Text | Padding]:
+    """`hidden`: the quote only, since the next question is about what is wrong with it."""
+    name = say("pitfall_hidden") if hidden else say("pitfall", text=hit.claim)
     lines: list[Text | Padding] = [
-        Text.assemble(("！ ", "magenta"), (f"−{hit.penalty}".ljust(5), "bold"), "误区：", hit.claim),
-        Padding(Text(f"「{' '.join(hit.quote.text.split())}」", style="cyan"), (0, 0, 0, _INDENT)),
-        Padding(Text(f"更正：{hit.correction}"), (0, 0, 0, _INDENT)),
+        Text.assemble(("！ ", "magenta"), (f"−{hit.penalty}".ljust(5), "bold"), name),
+        _quote(hit.quote.text, say),
     ]
+    if hidden:
+        return lines
+    lines.append(_below(say("correction", text=hit.correction)))
     if hit.citation:
-        lines.append(Padding(Text(f"↳ {hit.citation.ref}", style="dim"), (0, 0, 0, _INDENT)))
+        lines.append(_below(f"↳ {hit.citation.ref}", "dim"))
     return lines
 
 
-def graded_by(grade: Grade) -> list[str]:
+def flag_lines(grade: Grade, say: Messages) -> list[Text]:
+    return [Text(f"⚑ {say('flag_' + f.kind, quote=f.quote)}", style="magenta") for f in grade.flags]
+
+
+def graded_by(grade: Grade, say: Messages) -> list[str]:
     out = []
     if grade.fingerprint:
         f = grade.fingerprint
         prompts = " ".join(f"{name}@{digest[:6]}" for name, digest in sorted(f.prompts.items()))
         calibration = f.calibration.replace(f"{f.model}-", "").replace(f.model, "readout")
-        out.append(f"评分 {f.model} · {f.judge} · 知识库 {f.knowledge}")
-        out.append(f"校准 {calibration}")
-        out.append(f"提示词 {prompts} · 嵌入 {f.embedder}")
+        out.append(say("graded_by", model=f.model, judge=f.judge, knowledge=f.knowledge))
+        out.append(say("calibration", name=calibration))
+        out.append(say("prompts", prompts=prompts, embedder=f.embedder))
     u = grade.usage
     if u.calls:
         out.append(
-            f"用量 {u.calls} 次调用 · {u.prompt_tokens:,} 输入 token（{u.cached_share:.0%} 来自前缀缓存）"
-            f" · {u.completion_tokens:,} 输出 · {u.seconds:.1f} 秒"
+            say(
+                "usage",
+                calls=u.calls,
+                prompt=u.prompt_tokens,
+                cached=u.cached_share,
+                completion=u.completion_tokens,
+                seconds=u.seconds,
+            )
         )
     return out
 
 
-def print_grade(console: Console, grade: Grade, *, follow_up: bool = True) -> None:
+def print_grade(console: Console, grade: Grade, say: Messages) -> None:
     console.print()
     for verdict in grade.verdicts:
-        for line in verdict_lines(verdict):
+        for line in verdict_lines(verdict, say):
             console.print(line)
     for hit in grade.pitfalls:
-        for line in pitfall_lines(hit):
+        for line in pitfall_lines(hit, say):
             console.print(line)
-    for flag in grade.flags:
-        what = "对评分者说的话，已忽略" if flag.kind == "injection" else "隐藏字符，已忽略"
-        console.print(Text(f"⚑ {what}：{flag.quote}", style="magenta"))
+    for flag in flag_lines(grade, say):
+        console.print(flag)
     console.print()
     if grade.score is None:
-        console.print(Text(grade.note, style="bold red"))
+        console.print(Text(say.reason(grade.note), style="bold red"))
     else:
-        console.print(Text.assemble("得分 ", (score_line(grade.score), "bold")))
-        skipped = [v for v in grade.verdicts if v.status is Status.UNJUDGED]
-        console.print(
-            Text(
-                f"     80% 区间 {grade.score.low:.0f}–{grade.score.high:.0f}"
-                + (f"；{len(skipped)} 个要点没有判断，不计入分母" if skipped else ""),
-                style="dim",
-            )
-        )
-    if follow_up and grade.follow_up:
+        console.print(Text.assemble(say("score"), " ", (score_line(grade.score, say), "bold")))
+        console.print(Text(f"     {interval_line(grade, say)}", style="dim"))
+    if grade.follow_up:
         console.print()
-        console.print(Text.assemble(("追问 ", "bold"), grade.follow_up.ask))
+        console.print(Text.assemble((f"{say('follow_up')} ", "bold"), grade.follow_up.ask))
     console.print()
-    for row in graded_by(grade):
+    for row in graded_by(grade, say):
         console.print(Text(row, style="dim"))
 
 

@@ -1,7 +1,7 @@
 """The real `coach` command with a scripted judge: `python -m tests.practice_app practice --id …`.
 
 PRACTICE_FAKE=down:N fails from the N+1-th grade on until the file named in PRACTICE_UP exists; PRACTICE_SLOW is the
-seconds every grade takes.
+seconds every grade takes, PRACTICE_THINK those that making a follow-up takes.
 """
 
 from __future__ import annotations
@@ -73,11 +73,16 @@ class WordJudge:
         return Judgement(tuple(verdicts), tuple(hits), Usage(calls=len(verdicts), prompt_tokens=100))
 
 
-def make_grader(settings: Settings, judge: WordJudge | None = None) -> Grader:
-    """Over a small index of its own in COACH_HOME, made once per process."""
+def make_grader(
+    settings: Settings,
+    judge: WordJudge | None = None,
+    note: str = NOTE,
+    ask: Callable[[], str] = lambda: "那再往下讲，背后的原因是什么？",
+) -> Grader:
+    """Over a small index of its own in COACH_HOME, made once per process. `ask` makes the model's follow-up."""
     notes = settings.home / "test-notes"
     notes.mkdir(parents=True, exist_ok=True)
-    (notes / "a.md").write_text(NOTE, encoding="utf8")
+    (notes / "a.md").write_text(note, encoding="utf8")
     embedder = HashEmbedder()
     folder = settings.home / f"test-index-{os.getpid()}"
     if not folder.exists():
@@ -85,9 +90,7 @@ def make_grader(settings: Settings, judge: WordJudge | None = None) -> Grader:
             folder, [Root(CURATED, notes)], embedder, VectorCache(settings.home / f"v-{os.getpid()}.sqlite")
         )
     index = open_index(folder, embedder)
-    return Grader(
-        settings, judge or WordJudge(), index, ScriptedLLM(lambda m: "那再往下讲，背后的原因是什么？")
-    )
+    return Grader(settings, judge or WordJudge(), index, ScriptedLLM(lambda m: ask()))
 
 
 def main() -> None:
@@ -105,7 +108,13 @@ def main() -> None:
             if not (up and Path(up).exists()):
                 raise LLMUnavailable("the scripted endpoint is down")
 
-    wiring.grader = lambda settings, judge=None, progress=None: make_grader(settings, WordJudge(before))
+    def ask() -> str:
+        time.sleep(float(os.environ.get("PRACTICE_THINK", "0")))
+        return "那再往下讲，背后的原因是什么？"
+
+    wiring.grader = lambda settings, judge=None, progress=None: make_grader(
+        settings, WordJudge(before), ask=ask
+    )
     cli.main()
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent / "coach"
 FLOORS = {
     "coach": 0,
     "coach.errors": 0,
+    "coach.messages": 1,
     "coach.domain": 0,
     "coach.text": 0,
     "coach.metrics": 0,

@@ -117,6 +117,38 @@ def test_the_asserted_pitfall_comes_first_and_is_not_corrected_before_it_is_aske
     assert interview.current().turn.follow_up.type == "false_premise" and outcome.hidden == {"explode"}
 
 
+def test_a_follow_up_that_cannot_be_judged_is_not_asked_again(
+    store: Store, settings: Settings, clock: Clock
+) -> None:
+    class Deaf(WordJudge):
+        def judge(self, case, on_verdict=None):  # type: ignore[no-untyped-def]
+            found = super().judge(case, on_verdict)
+            if case.answer != "啊":
+                return found
+            lost = (v.model_copy(update={"status": Status.UNJUDGED, "quote": None}) for v in found.verdicts)
+            return type(found)(tuple(lost), (), found.usage)
+
+    interview = begin(store, make_grader(settings, Deaf()), clock, follow_ups=3)
+    interview.current()
+    assert not say(interview, "饱和使梯度消失").over
+    outcome = say(interview, "啊") if interview.current() else None
+    assert outcome.grade.score is None and outcome.over and outcome.merged.score.value == pytest.approx(33.3)
+    assert interview.current().kind == "question"
+
+
+def test_a_generated_follow_up_is_announced_and_one_of_the_bank_is_not(
+    grader: Grader, settings: Settings
+) -> None:
+    announced: list[str] = []
+    for follow_ups in (QUESTIONS["q1"].follow_ups, ()):
+        asked = QUESTIONS["q1"].model_copy(update={"follow_ups": follow_ups})
+        made = grader.grade(
+            asked, "饱和使梯度消失", on_asking=lambda f=follow_ups: announced.append("bank" if f else "made")
+        )
+        assert made.follow_up and made.follow_up.generated == (not follow_ups)
+    assert announced == ["made"]
+
+
 def test_help_lowers_the_rating(store: Store, grader: Grader, clock: Clock) -> None:
     ratings = {}
     for name, config in (("alone", {}), ("hinted", {"seed": 3})):
@@ -375,7 +407,8 @@ def test_a_mock_interview_has_its_stages_in_order_and_no_question_twice() -> Non
         assert list(dict.fromkeys(s for s, _ in made)) == [s.name for s in mock.stages] + ["反问"]
         assert len(made) == sum(s.count for s in mock.stages) + 1
     with pytest.raises(UsageError, match="no mock interview"):
-        plan.mock_plan("三面", bank, 1)
+        plan.mock_name("三面")
+    assert [plan.mock_name(n) for n in ("一面", "Second", "hr")] == ["一面", "二面", "HR"]
     kuaishou = plan.mock_plan("一面", bank, 5, "快手")
     by_id = {q.id: q for q in bank}
     assert sum("快手" in by_id[i].companies for _, i in kuaishou) >= 5

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from coach.cli.messages import EN, ZH
+from coach.messages import CATALOGUE
 from coach.practice.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,7 +123,12 @@ def test_a_dispute_is_judged_again_and_stored(home: Path) -> None:
 
 def test_a_wrong_command_says_which_exist(home: Path) -> None:
     out = coach(home, *start(), typed="/hnt\n.\n/why\n/guess abc\n/guess 50\n" + f"{HALF}\n.\n/quit\n").stdout
-    assert "no command /hnt（/hint）" in out and "0 到 100" in out and "自评 50，差 +17" in out
+    assert (
+        "没有 /hnt 这个命令（/hint）" in out
+        and "/why 后面要写内容" in out
+        and "0 到 100" in out
+        and "自评 50，差 +17" in out
+    )
     progress = json.loads(coach(home, "progress", "--json").stdout)
     assert progress["guess_bias"] == pytest.approx(50 - 100 * 3 / 9, abs=0.1)
 
@@ -137,8 +142,9 @@ def test_bad_input_on_the_pipe_names_the_line(home: Path) -> None:
 
 def test_english_has_the_same_keys_and_placeholders(home: Path) -> None:
     fields = lambda text: set(re.findall(r"{(\w+)", text))  # noqa: E731
-    assert ZH.keys() == EN.keys()
-    assert {k: fields(v) for k, v in ZH.items()} == {k: fields(v) for k, v in EN.items()}
+    zh, en = CATALOGUE["zh"], CATALOGUE["en"]
+    assert zh.keys() == en.keys()
+    assert {k: fields(v) for k, v in zh.items()} == {k: fields(v) for k, v in en.items()}
     out = coach(home, *start("--lang", "en"), typed="I don't know\n.\n/help\n/quit\n").stdout
     assert "Question 1" in out and "Hint" in out and "ask for a hint" in out
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
+import subprocess
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from coach.config import load_settings
 from coach.errors import UsageError
 from coach.grade import Grader
+from coach.messages import Messages
 from coach.practice import assist, exports, resume
 from coach.practice.progress import progress, summary, weak_points
 from coach.practice.store import Store
@@ -36,6 +39,7 @@ from tests.test_practice_chat import coach
 
 __all__ = ["clock", "grader", "store"]  # fixtures
 
+ZH = Messages("zh")
 EVIL = '<script>alert(1)</script> & "引号"'
 RESUME = """# 张三
 电话：13800138000  邮箱 zs@example.com
@@ -101,7 +105,7 @@ def test_weak_points_become_cards_with_their_citation(
         )
     ]
     for ending in exports.WRITERS:
-        exports.export(evil, tmp_path / f"w{ending}")
+        exports.export(evil, tmp_path / f"w{ending}", ZH)
     with (tmp_path / "w.csv").open(encoding="utf-8-sig", newline="") as f:
         assert next(csv.DictReader(f))["text"] == "'=1+1 <b>"  # no formula for a spreadsheet to run
     assert json.loads((tmp_path / "w.json").read_text())[0]["text"] == "=1+1 <b>"
@@ -114,7 +118,7 @@ def test_weak_points_become_cards_with_their_citation(
     assert "&lt;b&gt;" in fields and guid and not list(tmp_path.glob(".*tmp"))
     for bad in (tmp_path / "w.docx", tmp_path / "nowhere" / "w.md"):
         with pytest.raises(UsageError):
-            exports.export(points, bad)
+            exports.export(points, bad, ZH)
 
 
 def test_a_question_given_up_is_a_weak_point(store: Store, grader: Grader, clock: Clock) -> None:
@@ -154,14 +158,45 @@ def test_the_page_is_self_contained_and_escapes_what_people_wrote(
     store: Store, grader: Grader, clock: Clock
 ) -> None:
     _two_interviews(store, grader, clock)
-    text = page(store, [2, 1], clock())
+    text = page(store, [2, 1], clock(), ZH)
     parsed = _Page()
     parsed.feed(text)
     assert not parsed.open and "script" not in parsed.tags and not parsed.links and "http" not in text
     assert parsed.tags.count("svg") == 3 and "&lt;script&gt;" in text.replace("<mark>", "").replace(
         "</mark>", ""
     )
-    assert page(store, [], clock()).startswith("<!doctype html>")
+    assert page(store, [], clock(), ZH).startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_a_browser_draws_the_page(
+    store: Store, grader: Grader, clock: Clock, tmp_path: Path, lang: str
+) -> None:
+    _two_interviews(store, grader, clock)
+    html = tmp_path / "report.html"
+    say_ = Messages(lang)
+    html.write_text(page(store, [2, 1], clock(), say_), encoding="utf8")
+    common = [
+        "chromium",
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'p'}",
+    ]
+    shot = tmp_path / "shot.png"
+    subprocess.run(
+        [*common, "--window-size=1000,2200", f"--screenshot={shot}", html.as_uri()],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert shot.stat().st_size > 20_000
+    dom = subprocess.run(
+        [*common, "--dump-dom", html.as_uri()], check=True, capture_output=True, text=True, timeout=300
+    ).stdout
+    assert f"<title>{say_('page_title')}</title>" in dom and f'lang="{lang}"' in dom
+    assert dom.count("<svg") == 3 and dom.count("<circle") == 4 and dom.count("<details") == 2
+    assert "<mark>" in dom and "&lt;script&gt;" in dom.replace("<mark>", "").replace("</mark>", "")
+    assert "<script" not in dom
 
 
 def test_the_commands_print_and_write(tmp_path: Path) -> None:

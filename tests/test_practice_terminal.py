@@ -168,3 +168,49 @@ def test_the_start_screen_offers_and_editor_fills_the_input(home: Path) -> None:
     terminal.send("\x03")
     terminal.process.expect(pexpect.EOF)
     terminal.process.close()
+
+
+OWN = """- id: own-cache
+  question: 缓存为什么能加速解码？
+  kind: concept
+  topic: mine
+  rubric:
+    - {id: stored, point: 键和值存下来复用}
+    - {id: memory, point: 显存随序列长度增长}
+"""
+
+
+def test_while_a_follow_up_is_made_the_screen_says_so_and_shows_none_of_it(home: Path) -> None:
+    (home / "bank").mkdir()
+    (home / "bank" / "own.yaml").write_text(OWN, encoding="utf8")  # no follow-ups: one has to be generated
+    terminal = Terminal(home, "practice", "--id", "own-cache", PRACTICE_THINK="2")
+    terminal.settle()
+    terminal.send("键和值存下来复用" + SEND)
+    terminal.wait("正在想追问")
+    assert "追问  " not in terminal.screen and "得分" not in terminal.screen
+    terminal.until("追问  ")
+    assert "正在想追问" not in terminal.screen and "得分 50" in terminal.screen
+    terminal.send("\x03")
+    terminal.process.expect(pexpect.EOF)
+    terminal.process.close()
+
+
+def test_the_start_screen_lists_completes_and_can_be_left(home: Path) -> None:
+    terminal = Terminal(home, "practice", "--seed", "1", "--lang", "en")
+    terminal.wait("What next?")
+    terminal.settle()
+    assert "m first|second|HR" in terminal.screen
+    terminal.send("c\r")
+    terminal.wait("companies: ")
+    terminal.settle()
+    terminal.send("m sec\t")
+    terminal.until("> m second")
+    terminal.send("\x15\x04")  # the line is cleared, then Ctrl+D
+    terminal.process.expect(pexpect.EOF)
+    terminal.process.close()
+    assert terminal.process.exitstatus == 130
+    from coach.practice.store import Store
+
+    store = Store(home / "interviews.sqlite")
+    assert not store.interviews()
+    store.close()

@@ -21,7 +21,8 @@ from coach.practice.interview import Interview, NothingGraded, Outcome
 from coach.practice.progress import summary
 
 if TYPE_CHECKING:
-    from coach.grade import Grader
+    from coach.grade import Grader, OnAsking
+    from coach.judge.base import OnVerdict
 
 
 class Loader:
@@ -137,10 +138,10 @@ class Chat:
                     break
                 elif self.interview.waiting:
                     failed = self._grade()
-            except NothingGraded:
-                self.view.line(self.say("nothing_graded"), "dim")
+            except NothingGraded as e:
+                self.view.line(self.say.error(e), "dim")
             except UsageError as e:
-                self.view.line(e.message + (f"（{e.hint}）" if e.hint else ""), "red")
+                self.view.line(self.say.error(e), "red")
         self._finish()
         return 0
 
@@ -163,7 +164,7 @@ class Chat:
             view.line(self.say("empty"), "dim")
         elif intent == "answer":
             if self.reader.interactive and interview.config.get("ask_guess") and self._guess is None:
-                view.line("/guess 0–100 ?", "dim")
+                view.line(self.say("guess_ask"), "dim")
                 self._set_guess(self.reader.line() or "", quiet=True)
             interview.save(text, self._guess)
         elif intent == "repeat":
@@ -265,10 +266,13 @@ class Chat:
 
     # ── grading ──────────────────────────────────────────────────────────────────────────────────
     @contextmanager
-    def _busy(self) -> Iterator[Callable[[Verdict, int, int], None]]:
-        """On a terminal: what was recognised so far, gone when the grade is shown. Never what is missing."""
+    def _busy(self) -> Iterator[tuple[OnVerdict, OnAsking]]:
+        """On a terminal: what was recognised so far, gone when the grade is shown. Never what is missing.
+
+        Yields what to call with each verdict, and before a follow-up is generated.
+        """
         if not self.reader.interactive:
-            yield lambda verdict, done, total: None
+            yield (lambda verdict, done, total: None), (lambda: None)
             return
         from rich.live import Live
         from rich.text import Text
@@ -288,14 +292,19 @@ class Chat:
             state = self.say("judged", done=done, total=total)
             live.refresh()
 
+        def asking() -> None:
+            nonlocal state
+            state = self.say("asking")
+            live.refresh()
+
         with Live(get_renderable=draw, console=self.view.console, transient=True) as live:
-            yield seen
+            yield seen, asking
 
     def _grade(self) -> CoachError | None:
         """Grade the saved answer and show it; the error when that fails, with the answer kept."""
         try:
-            with self._busy() as seen:
-                outcome = self.interview.grade_waiting(seen)
+            with self._busy() as (seen, asking):
+                outcome = self.interview.grade_waiting(seen, asking)
         except CoachError as e:
             self.view.line()
             self.view.line(self.say("failed", error=e.message), "red")

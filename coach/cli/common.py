@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import typer
+
 from coach.config import MAX_ANSWER_CHARS
 from coach.errors import UsageError
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from coach.config import Settings
+
+LANG = typer.Option(None, "--lang", help="zh or en; COACH_LANG says it for good.")
 
 
 def settings() -> Settings:

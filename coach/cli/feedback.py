@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from coach.cli.messages import Messages
 from coach.domain import Grade, Passage, Status, Verdict
+from coach.messages import Messages
 from coach.practice import coaching
 from coach.practice.assist import Dispute
 from coach.practice.interview import Outcome, Prompt
 from coach.practice.progress import Summary
-from coach.report import MARK, pitfall_lines, score_line, verdict_lines
+from coach.report import MARK, flag_lines, interval_line, pitfall_lines, score_line, verdict_lines
 
 
 class View:
@@ -66,7 +66,7 @@ class View:
                     )
                 )
                 continue
-            lines = verdict_lines(verdict)
+            lines = verdict_lines(verdict, self.say)
             help_ = self.say("assisted") if verdict.point_id in assisted else ""
             self.console.print(Text.assemble((f"{n} ", "dim"), lines[0], (help_, "dim")))  # type: ignore[arg-type]
             for line in lines[1:]:
@@ -79,24 +79,13 @@ class View:
         follow_up = turn.follow_up
         self.verdicts(grade.verdicts, () if follow_up else outcome.hidden, outcome.assisted)
         for hit in () if follow_up else grade.pitfalls:
-            if hit.pitfall_id in outcome.hidden:
-                self.console.print(
-                    Text.assemble(
-                        ("！ ", "magenta"),
-                        (f"−{hit.penalty} ", "bold"),
-                        self.say("pitfall"),
-                        self.say("hidden"),
-                    )
-                )
-                self.console.print(Padding(Text(f"「{hit.quote.text}」", style="cyan"), (0, 0, 0, 7)))
-            else:
-                for line in pitfall_lines(hit):
-                    self.console.print(line)
-        for flag in grade.flags:
-            self.line(f"⚑ {flag.quote}", "magenta")
+            for line in pitfall_lines(hit, self.say, hit.pitfall_id in outcome.hidden):
+                self.console.print(line)
+        for flag in flag_lines(grade, self.say):
+            self.console.print(flag)
         self.line()
         if grade.score is None and not (follow_up and merged.score):
-            self.line(grade.note, "bold red")
+            self.line(self.say.reason(grade.note), "bold red")
             return
         if follow_up and follow_up.type == "false_premise" and grade.score is not None:
             kept = grade.score.value >= 50
@@ -116,12 +105,11 @@ class View:
         if grade.score is None:
             return
         self.console.print(
-            Text.assemble(self.say("total" if total else "score"), " ", (score_line(grade.score), "bold"))
+            Text.assemble(
+                self.say("total" if total else "score"), " ", (score_line(grade.score, self.say), "bold")
+            )
         )
-        skipped = sum(v.status is Status.UNJUDGED for v in grade.verdicts)
-        text = self.say("interval", low=grade.score.low, high=grade.score.high)
-        if skipped:
-            text += self.say("unjudged", n=skipped)
+        text = interval_line(grade, self.say)
         if guess is not None:
             text += " · " + self.say("guess", guess=guess, gap=guess - grade.score.value)
         self.line(f"     {text}", "dim")
@@ -160,13 +148,16 @@ class View:
 
     # ── help ─────────────────────────────────────────────────────────────────────────────────────
     def hint(self, found: coaching.Hint) -> None:
-        where = found.text or self.say("hint_anywhere") if found.kind == "direction" else found.text
+        text = found.text
+        if found.kind == "direction":
+            quoted = (self.say("quote", text=h) for h in found.headings)
+            text = self.say("comma").join(quoted) or self.say("hint_anywhere")
         self.line(
-            f"{self.say('hint')}  {self.say(f'hint_{found.kind}', text=where, n=found.points)}", "yellow"
+            f"{self.say('hint')}  {self.say(f'hint_{found.kind}', text=text, n=found.points)}", "yellow"
         )
 
     def why(self, verdict: Verdict) -> None:
-        for line in verdict_lines(verdict):
+        for line in verdict_lines(verdict, self.say):
             self.console.print(line)
         if verdict.quote is None:
             self.line("       " + self.say("why_no_quote"), "dim")

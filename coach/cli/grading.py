@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from coach.cli.common import console, progress, read_answer, settings
+from coach.cli.common import LANG, console, progress, read_answer, settings
 from coach.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def grade(
         None, "--judge", help="pointwise or structured; chosen by what the model can do."
     ),
     follow_up: bool = typer.Option(True, "--follow-up/--no-follow-up", help="End with the next question."),
+    lang: str | None = LANG,
     as_json: bool = typer.Option(False, "--json", help="Print the whole grade as JSON."),
 ) -> None:
     """Grade one answer.
@@ -69,6 +70,9 @@ def grade(
     config = settings()
     from coach import wiring
     from coach.grade import check_answer, empty_grade
+    from coach.messages import Messages
+
+    say = Messages(lang or config.lang)
 
     if question is None:
         assert question_id is not None
@@ -92,7 +96,7 @@ def grade(
         typer.echo(report.as_json(result))
     else:
         out = console()
-        out.print(f"题目 {wanted.question}", style="bold")
-        report.print_grade(out, result)
+        out.print(say("asked", question=wanted.question), style="bold")
+        report.print_grade(out, result, say)
     if result.score is None:
         raise typer.Exit(3)

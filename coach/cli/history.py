@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from coach.cli.common import console, settings
+from coach.cli.common import LANG, console, settings
 from coach.cli.practice import open_store
 from coach.errors import CoachError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from coach.messages import Messages
     from coach.practice.progress import Progress
     from coach.practice.store import Store
 
 _BAR = 24
+
+
+def _say(lang: str | None) -> Messages:
+    from coach.messages import Messages
+
+    return Messages(lang or settings().lang)
 
 
 def _when(at: float) -> str:
@@ -31,6 +38,7 @@ def history(
     regrade: bool = typer.Option(
         False, "--regrade", help="Grade the answers of ID that could not be graded."
     ),
+    lang: str | None = LANG,
     as_json: bool = typer.Option(False, "--json"),
 ) -> None:
     """List the interviews, or show one: every prompt, answer and score.
@@ -43,22 +51,22 @@ def history(
     """
     if regrade and interview is None:
         raise UsageError("--regrade needs the interview's number", "coach history lists them")
-    config = settings()
-    store = open_store(config)
+    say = _say(lang)
+    store = open_store(settings())
     out = console()
     try:
         if interview is None:
-            _list(store, out, as_json)
+            _list(store, out, say, as_json)
             return
         store.interview(interview)
         if regrade:
-            _regrade(store, interview, out)
-        _show(store, interview, out, as_json)
+            _regrade(store, interview, out, say)
+        _show(store, interview, out, say, as_json)
     finally:
         store.close()
 
 
-def _list(store: Store, out: Console, as_json: bool) -> None:
+def _list(store: Store, out: Console, say: Messages, as_json: bool) -> None:
     from coach.practice.progress import summary
 
     rows: list[dict[str, Any]] = []
@@ -71,31 +79,34 @@ def _list(store: Store, out: Console, as_json: bool) -> None:
                 "ended": row.ended,
                 "questions": len(found.rows),
                 "average": found.average,
-                "mode": _mode(row.config),
+                "mode": _mode(row.config, say),
             }
         )
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     for r in rows:
-        score = f"{r['average']:3.0f} 分" if r["average"] is not None else "  – 分"
-        state = "" if r["ended"] else "  （未结束）"
-        out.print(f"{r['id']:>4}  {_when(r['started'])}  {score}  {r['questions']} 题  {r['mode']}{state}")
+        score = f"{r['average']:.0f}" if r["average"] is not None else "–"
+        row_ = say(
+            "history_row", id=r["id"], when=_when(r["started"]), score=score, n=r["questions"], mode=r["mode"]
+        )
+        out.print(row_ if r["ended"] else f"{row_}  {say('history_open')}")
     if not rows:
-        out.print("还没有面试记录：coach practice")
+        out.print(say("history_none"))
 
 
-def _mode(config: dict[str, Any]) -> str:
+def _mode(config: dict[str, Any], say: Messages) -> str:
     if config.get("questions"):
-        return "拷打项目"
+        return say("mode_own")
     if config.get("mock"):
-        return f"模拟{config['mock']}"
+        return say("mode_mock", name=say.stage(config["mock"]))
     if config.get("due"):
-        return "到期复习"
-    return "、".join(str(config[k]) for k in ("topic", "company", "kind") if config.get(k)) or "自由练习"
+        return say("mode_due")
+    chosen = (str(config[k]) for k in ("topic", "company", "kind") if config.get(k))
+    return say("comma").join(chosen) or say("mode_free")
 
 
-def _show(store: Store, interview: int, out: Console, as_json: bool) -> None:
+def _show(store: Store, interview: int, out: Console, say: Messages, as_json: bool) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
@@ -133,31 +144,32 @@ def _show(store: Store, interview: int, out: Console, as_json: bool) -> None:
         return
     for n, r in enumerate(rounds, 1):
         out.print()
-        out.rule(Text(" · ".join(p for p in (r.stage, r.question.topic) if p)), style="dim")
+        out.rule(Text(" · ".join(p for p in (say.stage(r.stage), r.question.topic) if p)), style="dim")
         for t in store.turns(r.id):
-            label = "追问" if t.follow_up else "重答" if t.attempt > 1 else f"问题 {n}"
-            out.print(Text.assemble((f"{label}  ", "bold green"), (t.prompt, "bold")))
+            label = "follow_up" if t.follow_up else "retry" if t.attempt > 1 else "question"
+            out.print(Text.assemble((f"{say(label, n=n)}  ", "bold green"), (t.prompt, "bold")))
             if t.answer is not None:
                 out.print(Padding(Text(t.answer), (0, 0, 0, 2)))
             if t.status in ("answered", "deferred"):
-                out.print(Text(f"  未评分：coach history {interview} --regrade", style="red"))
+                out.print(Text(f"  {say('history_ungraded', id=interview)}", style="red"))
             elif t.status == "skipped":
-                out.print(Text("  （跳过）", style="dim"))
+                out.print(Text(f"  {say('history_skipped')}", style="dim"))
         if r.merged:
             for verdict in r.merged.verdicts:
-                for line in report.verdict_lines(verdict):
+                for line in report.verdict_lines(verdict, say):
                     out.print(line)
             for hit in r.merged.pitfalls:
-                for line in report.pitfall_lines(hit):
+                for line in report.pitfall_lines(hit, say):
                     out.print(line)
             if r.merged.score:
-                out.print(Text.assemble("得分 ", (report.score_line(r.merged.score), "bold")))
+                line_ = report.score_line(r.merged.score, say)
+                out.print(Text.assemble(say("score"), " ", (line_, "bold")))
     notes = [e for e in store.events(interview) if e.kind == "note"]
     for e in notes:
         out.print(Text(f"✎ {e.data['text']}", style="yellow"))
 
 
-def _regrade(store: Store, interview: int, out: Console) -> None:
+def _regrade(store: Store, interview: int, out: Console, say: Messages) -> None:
     """Every answer that was kept without a grade, oldest first. The first failure ends it; what is done stays done."""
     from coach import wiring
     from coach.practice.interview import Interview
@@ -167,7 +179,7 @@ def _regrade(store: Store, interview: int, out: Console) -> None:
         t for r in store.rounds(interview) for t in store.turns(r.id) if t.status in ("answered", "deferred")
     ]
     if not waiting:
-        out.print("没有等待评分的回答。")
+        out.print(say("nothing_waiting"))
         return
     grader = wiring.grader(config, store.interview(interview).config.get("judge"))
     made = Interview(store, interview, {}, lambda: grader, time.time)
@@ -178,13 +190,13 @@ def _regrade(store: Store, interview: int, out: Console) -> None:
             made.grade_waiting()
         except CoachError:
             store.set_status(turn.id, turn.status)
-            out.print(f"已补评 {done} 个，剩 {len(waiting) - done} 个")
+            out.print(say("regrade_left", done=done, left=len(waiting) - done))
             raise
         done += 1
-    out.print(f"已补评 {done} 个回答")
+    out.print(say("regraded", done=done))
 
 
-def progress(as_json: bool = typer.Option(False, "--json")) -> None:
+def progress(lang: str | None = LANG, as_json: bool = typer.Option(False, "--json")) -> None:
     """Scores by topic and over time, calibration of your own estimates, resistance to false premises, what is due.
 
     \b
@@ -193,6 +205,7 @@ def progress(as_json: bool = typer.Option(False, "--json")) -> None:
     """
     from coach.practice.progress import progress as compute
 
+    say = _say(lang)
     store = open_store(settings())
     try:
         seen = compute(store, time.time())
@@ -201,42 +214,46 @@ def progress(as_json: bool = typer.Option(False, "--json")) -> None:
     if as_json:
         typer.echo(json.dumps(seen.as_dict(), ensure_ascii=False, indent=2))
     else:
-        _print_progress(console(), seen)
+        _print_progress(console(), seen, say)
 
 
-def _print_progress(out: Console, seen: Progress) -> None:
+def _print_progress(out: Console, seen: Progress, say: Messages) -> None:
     from rich.text import Text
 
-    out.print(
-        Text(
-            f"{seen.interviews} 场 · {seen.answers} 个回答 · 到期要点 {seen.due} 个（{seen.due_questions} 题）",
-            "bold",
-        )
+    head = say(
+        "progress",
+        interviews=seen.interviews,
+        answers=seen.answers,
+        due=seen.due,
+        questions=seen.due_questions,
     )
+    out.print(Text(head, "bold"))
     if not seen.topics:
-        out.print("还没有评分：coach practice")
+        out.print(say("progress_none"))
         return
-    out.print(Text("\n按主题（弱的在前）", style="bold"))
+    out.print(Text(f"\n{say('by_topic')}", style="bold"))
     for t in seen.topics:
         filled = round(_BAR * t.average / 100)
         style = "green" if t.average >= 80 else "yellow" if t.average >= 50 else "red"
-        due = f"  到期 {t.due}" if t.due else ""
+        due = f"  {say('topic_due', due=t.due)}" if t.due else ""
         out.print(
             Text.assemble(
                 f"{t.topic[:24]:<24} ",
                 ("█" * filled, style),
                 ("░" * (_BAR - filled), "dim"),
-                f" {t.average:3.0f}  {t.questions} 题{due}",
+                f" {say('topic_row', average=t.average, n=t.questions)}{due}",
             )
         )
-    out.print(Text("\n按时间（每场平均）", style="bold"))
+    out.print(Text(f"\n{say('by_time')}", style="bold"))
     for at, number, score in seen.timeline[-15:]:
         out.print(f"{_when(at)[5:]}  #{number:<4} {'█' * round(_BAR * score / 100)} {score:.0f}")
+    if seen.bias is not None or seen.premises:
+        out.print()
     if seen.bias is not None:
-        verdict = "偏高" if seen.bias > 5 else "偏低" if seen.bias < -5 else "大致准确"
-        out.print(f"\n自评 {len(seen.guesses)} 次，平均比得分 {seen.bias:+.0f}：{verdict}")
+        verdict = say("bias_high" if seen.bias > 5 else "bias_low" if seen.bias < -5 else "bias_fair")
+        out.print(say("bias", n=len(seen.guesses), bias=seen.bias, verdict=verdict))
     if seen.premises:
-        out.print(f"抗诱导 {seen.resisted}/{seen.premises}")
+        out.print(say("resistance", kept=seen.resisted, asked=seen.premises))
 
 
 def export(
@@ -244,6 +261,7 @@ def export(
     md: Path | None = typer.Option(None, "--md", help="Markdown."),
     csv: Path | None = typer.Option(None, "--csv", help="CSV for a spreadsheet."),
     json_: Path | None = typer.Option(None, "--json", help="JSON."),
+    lang: str | None = LANG,
 ) -> None:
     """Export the points you do not know yet, each with the note it rests on.
 
@@ -260,7 +278,7 @@ def export(
         raise UsageError(
             "say what to write", "coach export --anki deck.apkg | --md FILE | --csv FILE | --json FILE"
         )
-    config = settings()
+    say, config = _say(lang), settings()
     store = open_store(config)
     try:
         points = weak_points(store, {q.id: q for q in wiring.bank(config)}, time.time())
@@ -269,7 +287,8 @@ def export(
     if not points:
         raise UsageError("there is no weak point to export", "answer something first: coach practice")
     for ending, path in targets:
-        typer.echo(f"{write_atomically(path, WRITERS[ending](points))}: {len(points)} points")
+        written = write_atomically(path, WRITERS[ending](points, say))
+        typer.echo(say("points_written", path=written, n=len(points)))
 
 
 def report(
@@ -277,6 +296,7 @@ def report(
     interview: int | None = typer.Option(
         None, "--interview", "-i", help="Only this interview; otherwise all."
     ),
+    lang: str | None = LANG,
 ) -> None:
     """Write your progress and interviews as one HTML page that needs no network.
 
@@ -287,12 +307,14 @@ def report(
     from coach.practice.exports import write_atomically
     from coach.practice_page import page
 
+    say = _say(lang)
     store = open_store(settings())
     try:
         ids = [interview] if interview is not None else [i.id for i in store.interviews()]
         if interview is not None:
             store.interview(interview)
-        text = page(store, ids, time.time())
+        text = page(store, ids, time.time(), say)
     finally:
         store.close()
-    typer.echo(f"{write_atomically(html, text.encode())}: {len(ids)} interviews")
+    written = write_atomically(html, text.encode())
+    typer.echo(say("interviews_written", path=written, n=len(ids)))

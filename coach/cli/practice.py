@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from coach.cli.common import console, decode, settings
+from coach.cli.common import LANG, console, decode, settings
 from coach.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def practice(
     difficulty: int | None = typer.Option(None, "--difficulty", "-d", min=1, max=5),
     question_id: str | None = typer.Option(None, "--id", help="Start with this question."),
     due: bool = typer.Option(False, "--due", help="Review the points that are due."),
-    mock: str | None = typer.Option(None, "--mock", help="A timed mock interview: 一面, 二面 or HR."),
+    mock: str | None = typer.Option(
+        None, "--mock", help="A timed mock interview: 一面 (first), 二面 (second) or HR."
+    ),
     resume: Path | None = typer.Option(
         None, "--resume", help="Questions on your own résumé (Markdown or text)."
     ),
@@ -49,7 +51,7 @@ def practice(
     pressure: bool = typer.Option(False, "--pressure", help="No feedback until the end."),
     follow_ups: int = typer.Option(3, "--follow-ups", min=0, max=10, help="Follow-ups per question at most."),
     guess: bool = typer.Option(False, "--guess", help="Ask for your own estimate before each grade."),
-    lang: str = typer.Option("zh", "--lang", help="The interviewer's language: zh or en."),
+    lang: str | None = LANG,
     judge: str | None = typer.Option(None, "--judge"),
     seed: int | None = typer.Option(None, "--seed", help="Make the choice of questions repeatable."),
 ) -> None:
@@ -77,10 +79,10 @@ def practice(
     config = settings()
     from coach import wiring
     from coach.cli.feedback import View
-    from coach.cli.messages import Messages
+    from coach.messages import Messages
     from coach.practice.interview import Interview
 
-    say = Messages(lang)
+    say = Messages(lang or config.lang)
     _need_model(config)
     # An unreviewed draft is asked only when it is asked for.
     wants_draft = topic == "draft" or (question_id or "").startswith("draft-")
@@ -91,7 +93,7 @@ def practice(
         lock = None
         if go_on:
             interview_id, lock = _resume(store, config)
-            say = Messages(store.interview(interview_id).config.get("lang", "zh"))
+            say = Messages(lang or store.interview(interview_id).config.get("lang", config.lang))
         view = View(out, say)
         reader = _reader(config, say)
         if not go_on:
@@ -101,7 +103,7 @@ def practice(
                 "company": company,
                 "difficulty": difficulty,
             }
-            plan |= {"due": due, "mock": mock, "first": question_id, "lang": lang, "judge": judge}
+            plan |= {"due": due, "mock": mock, "first": question_id, "lang": say.lang, "judge": judge}
             plan |= {"seed": random.randrange(2**31) if seed is None else seed, "follow_ups": follow_ups}
             plan |= {"manner": "pressure" if pressure else "coach", "ask_guess": guess}
             plan["questions"] = _own_questions(resume, jd)
@@ -200,13 +202,14 @@ def _own_questions(resume: Path | None, jd: Path | None) -> list[dict[str, Any]]
 
 def _planned(plan: dict[str, Any], bank: Bank, store: Store) -> dict[str, Any]:
     """The interview's stored configuration: which questions it may ask, and in which order. UsageError when none."""
-    from coach.practice.plan import MOCKS, due_plan, mock_plan
+    from coach.practice.plan import MOCKS, due_plan, mock_name, mock_plan
 
     if plan["questions"]:
         plan["plan"] = [["拷打项目", q["id"]] for q in plan["questions"]]
     elif plan["mock"]:
+        plan["mock"] = mock_name(plan["mock"])
         plan["plan"] = mock_plan(plan["mock"], list(bank), plan["seed"], plan["company"])
-        plan["minutes"] = MOCKS.get(plan["mock"], MOCKS["HR"]).minutes
+        plan["minutes"] = MOCKS[plan["mock"]].minutes
     elif plan["due"]:
         plan["plan"] = due_plan(store.cards(time.time()), {q.id for q in bank})
         if not plan["plan"]:
@@ -249,27 +252,37 @@ def _greet(view: View, store: Store, now: float) -> None:
 
 
 def _menu(reader: Reader, view: View, bank: Bank, store: Store) -> dict[str, Any]:
-    """What the start screen's one line asks for; free practice for Enter."""
+    """What the start screen's one line asks for; free practice for Enter. Ctrl-D leaves as Ctrl-C does.
+
+    `t` or `c` alone lists what can follow it; Tab completes it.
+    """
+    from coach.practice.plan import ALSO, MOCKS
+
     say = view.say
     cards = store.cards(time.time())
+    names = {
+        "t": sorted({q.topic for q in bank}),
+        "c": sorted({c for q in bank for c in q.companies}),
+        "m": [*MOCKS, *ALSO],
+    }
+    option = {"t": "topic", "c": "company", "m": "mock"}
     view.line(say("menu", due=say("menu_due") if cards else ""))
     while True:
-        line = (reader.line() or "").strip()
-        key, _, value = line.partition(" ")
+        line = reader.line([f"{key} {name}" for key in names for name in names[key]])
+        if line is None:
+            raise KeyboardInterrupt
+        key, _, value = line.strip().partition(" ")
         value = value.strip()
-        if not line:
+        if not key:
             return {}
         if key == "d" and cards:
             return {"due": True}
-        if key == "t" and any(q.topic == value for q in bank):
-            return {"topic": value}
-        if key == "c" and bank.select(company=value):
-            return {"company": value}
-        if key == "m" and value:
-            return {"mock": value}
-        view.line(say("menu_bad", what=line), "red")
-        view.line("t: " + " ".join(sorted({q.topic for q in bank})), "dim")
-        view.line("c: " + " ".join(sorted({c for q in bank for c in q.companies})), "dim")
+        if value in names.get(key, ()) or (key == "c" and value and bank.select(company=value)):
+            return {option[key]: value}
+        if value or key not in names:
+            view.line(say("menu_bad", what=line), "red")
+        view.line(say("menu_topics", names=" ".join(names["t"])), "dim")
+        view.line(say("menu_companies", names=" ".join(names["c"])), "dim")
 
 
 def _chat(
@@ -289,7 +302,7 @@ def _chat(
     view.line(say("howto_tty" if reader.interactive else "howto_pipe"), "dim")
 
     def write(path: Path) -> Path:
-        return export(weak_points(store, {q.id: q for q in bank}, time.time()), path)
+        return export(weak_points(store, {q.id: q for q in bank}, time.time()), path, say)
 
     hooks = Hooks(write, (config.price_in, config.price_out))
     return Chat(interview, reader, view, loader, hooks, time.time).run()

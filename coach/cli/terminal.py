@@ -7,11 +7,12 @@ with a slash is an entry of its own, and the end of input sends what is there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from coach.errors import UsageError
+from coach.messages import Refused
 from coach.practice.commands import COMMANDS
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Reader(Protocol):
     def read(self, default: str = "") -> str | None:
         """One entry; None at the end of input. `default` is put into the input where there is one to edit."""
 
-    def line(self) -> str | None:
-        """One line."""
+    def line(self, words: Sequence[str] = ()) -> str | None:
+        """One line; None at the end of input. Tab completes `words` where there is a terminal."""
 
 
 class PipeReader:
@@ -45,7 +46,7 @@ class PipeReader:
         self._stream = stream or sys.stdin.buffer
         self._number = 0
 
-    def line(self) -> str | None:
+    def line(self, words: Sequence[str] = ()) -> str | None:
         data = self._stream.readline()
         if not data:
             return None
@@ -144,17 +145,18 @@ class TerminalReader:
         except KeyboardInterrupt:
             raise Interrupted(self._session.default_buffer.text) from None
 
-    def line(self) -> str | None:
+    def line(self, words: Sequence[str] = ()) -> str | None:
         from prompt_toolkit import PromptSession
+        from prompt_toolkit.completion import WordCompleter
 
         try:
-            return PromptSession[str]().prompt("> ")
+            return PromptSession[str](completer=WordCompleter(list(words), sentence=True)).prompt("> ")
         except EOFError:
             return None
 
 
 def edit(text: str) -> str | None:
-    """The text after the user's editor; None when it was left unsaved. UsageError when there is no editor to start."""
+    """The text after the user's editor; None when it was left unsaved. Refused when there is no editor to start."""
     import os
     import shlex
     import subprocess
@@ -168,7 +170,7 @@ def edit(text: str) -> str | None:
         try:
             done = subprocess.run([*shlex.split(editor), str(path)], check=False)
         except OSError as e:
-            raise UsageError(f"cannot start the editor {editor!r}: {e.strerror}", "set EDITOR") from e
+            raise Refused("no_editor", editor=editor, error=e.strerror) from e
         if done.returncode or path.stat().st_mtime_ns == before:
             return None
         return path.read_text(encoding="utf8").rstrip("\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coach.domain import Grade, Passage, Status, Verdict
-from coach.errors import UsageError
+from coach.messages import Refused
 from coach.practice import coaching, schedule
 from coach.practice.interview import Interview, Prompt
 from coach.practice.rows import RoundRow
@@ -29,7 +29,7 @@ class Dispute:
 def hint(interview: Interview) -> coaching.Hint:
     prompt = interview.current()
     if prompt is None:
-        raise UsageError("this interview is over")
+        raise Refused("over")
     question, merged, follow_up = prompt.round.question, prompt.round.merged, prompt.turn.follow_up
     if follow_up and follow_up.rubric:
         left = list(follow_up.rubric)
@@ -42,16 +42,17 @@ def hint(interview: Interview) -> coaching.Hint:
     found = coaching.hint(question, left, given + 1 if follow_up else given)
     # A direction helps with everything that is open; a cloze with one point.
     points = {found.point} | aimed if found.point else {p.id for p in left}
-    interview.record(prompt.round.id, "hint", turn=prompt.turn.id, points=sorted(points), text=found.text)
+    said = found.text or " ".join(found.headings)
+    interview.record(prompt.round.id, "hint", turn=prompt.turn.id, points=sorted(points), text=said)
     return found
 
 
 def retry(interview: Interview) -> Prompt:
-    """Ask the last graded question once more. UsageError before there is one."""
+    """Ask the last graded question once more. Refused before there is one."""
     round_ = interview.reviewed()
     turns = interview.store.turns(round_.id)
     if any(t.status == "asked" and t.attempt > 1 for t in turns):
-        raise UsageError("the retry is already open")
+        raise Refused("retry_open")
     attempt = 1 + max(t.attempt for t in turns)
     turn = interview.store.ask(round_.id, None, round_.question.question, interview.clock(), attempt)
     return interview.prompt(round_, turn)
@@ -70,7 +71,7 @@ def find_verdict(interview: Interview, ref: str) -> tuple[RoundRow, Verdict]:
         ]
     if len(found) != 1:
         ids = ", ".join(f"{i} {v.point_id}" for i, v in enumerate(verdicts, 1))
-        raise UsageError(f"no single point {ref!r}", ids)
+        raise Refused("no_point", ids, ref=ref)
     interview.shown(round_.id, {found[0].point_id})
     return round_, found[0]
 

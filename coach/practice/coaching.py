@@ -94,7 +94,7 @@ def _improved(verdict: Verdict) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """`direction`: `text` names headings of the notes ("" for none); `criterion` and `cloze` help with one `point`.
+    """`direction`: `headings` of the notes, if any; `criterion` and `cloze`: the `text` that helps with one `point`.
 
     `points`: how many the question has.
     """
@@ -103,6 +103,7 @@ class Hint:
     text: str
     points: int
     point: str | None = None
+    headings: tuple[str, ...] = ()
 
 
 def hint(question: Question, left: Sequence[Point], given: int) -> Hint:
@@ -111,7 +112,7 @@ def hint(question: Question, left: Sequence[Point], given: int) -> Hint:
     count = len(question.rubric)
     if given == 0:
         headings = dict.fromkeys(p.source.partition("#")[2] for p in heaviest if p.source)
-        return Hint("direction", "".join(f"「{h}」" for h in list(headings)[:2]), count)
+        return Hint("direction", "", count, headings=tuple(headings)[:2])
     point = heaviest[(given - 1) % len(heaviest)]
     if point.levels:
         return Hint("criterion", point.text, count, point.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from coach.errors import UsageError
+from coach.messages import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Call:
 def parse(line: str) -> Call | None:
     """None when the text is no command: more than one line, or no known-looking name after the slash.
 
-    UsageError for a name that is near a command, or a needed argument that is missing.
+    Refused for a name that is near a command, or a needed argument that is missing.
 
     >>> parse("/why variance"), parse("/home/me is a path")
     (Call(name='why', argument='variance'), None)
@@ -63,9 +63,9 @@ def parse(line: str) -> Call | None:
     name = name.lower()
     if name in COMMANDS:
         if COMMANDS[name].argument == "!" and not argument.strip():
-            raise UsageError(f"/{name} needs an argument", "/help")
+            raise Refused("needs_argument", "/help", name=name)
         return Call(name, argument.strip())
     if name.isalpha() and name.isascii() and not argument.count("/"):
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        raise UsageError(f"no command /{name}", f"/{near[0]}" if near else "/help")
+        raise Refused("no_command", f"/{near[0]}" if near else "/help", name=name)
     return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from coach.errors import UsageError
+from coach.messages import Messages, Refused
 from coach.practice.progress import WeakPoint
 from coach.text import sha256
 
@@ -21,7 +21,7 @@ _MODEL = 1091735104
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 
-def _csv(points: Sequence[WeakPoint]) -> bytes:
+def _csv(points: Sequence[WeakPoint], say: Messages) -> bytes:
     """UTF-8 with a byte-order mark, which is what spreadsheets need to see Chinese."""
     out = io.StringIO()
     fields = list(WeakPoint.__dataclass_fields__)
@@ -36,27 +36,27 @@ def _csv(points: Sequence[WeakPoint]) -> bytes:
     return out.getvalue().encode("utf-8-sig")
 
 
-def _json(points: Sequence[WeakPoint]) -> bytes:
+def _json(points: Sequence[WeakPoint], say: Messages) -> bytes:
     return json.dumps([asdict(p) for p in points], ensure_ascii=False, indent=2).encode()
 
 
-def _markdown(points: Sequence[WeakPoint]) -> bytes:
-    lines = [f"# 薄弱要点（{len(points)}）", ""]
+def _markdown(points: Sequence[WeakPoint], say: Messages) -> bytes:
+    lines = [f"# {say('weak_title', n=len(points))}", ""]
     by_question: dict[str, list[WeakPoint]] = {}
     for point in points:
         by_question.setdefault(point.question_id, []).append(point)
     for rows in by_question.values():
         lines += [f"## {rows[0].question}", ""]
         for p in rows:
-            recall = f"，记得的概率 {p.recall:.0%}" if p.recall is not None else ""
-            lines.append(f"- {p.text}（漏 {p.times_missed} 次{recall}）")
+            recall = say("weak_recall", p=p.recall) if p.recall is not None else ""
+            lines.append(f"- {say('weak_row', text=p.text, times=p.times_missed, recall=recall)}")
             if p.citation:
-                lines.append(f"  出处 `{p.citation}`")
+                lines.append(f"  {say('weak_source', ref=f'`{p.citation}`')}")
         lines.append("")
     return "\n".join(lines).encode()
 
 
-def _anki(points: Sequence[WeakPoint]) -> bytes:
+def _anki(points: Sequence[WeakPoint], say: Messages) -> bytes:
     import tempfile
 
     import genanki
@@ -73,11 +73,11 @@ def _anki(points: Sequence[WeakPoint]) -> bytes:
             }
         ],
     )
-    deck = genanki.Deck(_DECK, "面试薄弱要点")
+    deck = genanki.Deck(_DECK, say("deck"))
     for p in points:
         total = sum(q.question_id == p.question_id for q in points)
         ask = html.escape(p.question) + (
-            f"<br><small>（{total} 个漏掉的要点之一）</small>" if total > 1 else ""
+            f"<br><small>{say('card_one_of', n=total)}</small>" if total > 1 else ""
         )
         deck.add_note(
             genanki.Note(
@@ -94,7 +94,7 @@ def _anki(points: Sequence[WeakPoint]) -> bytes:
         return path.read_bytes()
 
 
-WRITERS: dict[str, Callable[[Sequence[WeakPoint]], bytes]] = {
+WRITERS: dict[str, Callable[[Sequence[WeakPoint], Messages], bytes]] = {
     ".apkg": _anki,
     ".md": _markdown,
     ".csv": _csv,
@@ -103,7 +103,7 @@ WRITERS: dict[str, Callable[[Sequence[WeakPoint]], bytes]] = {
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
-    """UsageError naming the path when it cannot be written."""
+    """Refused naming the path when it cannot be written."""
     path = path.expanduser()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -111,13 +111,13 @@ def write_atomically(path: Path, data: bytes) -> Path:
         temporary.replace(path)
     except OSError as e:
         temporary.unlink(missing_ok=True)
-        raise UsageError(f"{path}: {e.strerror or e}", "name a file in a folder that exists") from e
+        raise Refused("cannot_write", path=path, error=e.strerror or e) from e
     return path
 
 
-def export(points: Sequence[WeakPoint], path: Path) -> Path:
-    """Write `points` in the form the file's ending names; returns the path. UsageError for an unknown ending."""
+def export(points: Sequence[WeakPoint], path: Path, say: Messages) -> Path:
+    """Write `points` in the form the file's ending names; returns the path. Refused for an unknown ending."""
     writer = WRITERS.get(path.suffix.lower())
     if writer is None:
-        raise UsageError(f"{path}: unknown ending {path.suffix!r}", f"use one of {', '.join(WRITERS)}")
-    return write_atomically(path, writer(points))
+        raise Refused("bad_ending", path=path, ending=path.suffix, known=", ".join(WRITERS))
+    return write_atomically(path, writer(points, say))

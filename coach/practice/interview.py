@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from coach.domain import Grade, Question, Status, Usage
-from coach.errors import UsageError
-from coach.grade import Grader, check_answer
+from coach.grade import Grader, OnAsking, check_answer
 from coach.judge.base import OnVerdict
+from coach.messages import Refused
 from coach.practice import plan, schedule
 from coach.practice.rows import CardRow, RoundRow, TurnRow
 from coach.practice.store import Store
@@ -23,8 +23,11 @@ from coach.score import merge, score
 Clock = Callable[[], float]
 
 
-class NothingGraded(UsageError):
+class NothingGraded(Refused):
     """Asked for evidence, a reference or a retry before any answer has a grade."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing_graded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,12 @@ class Interview:
     def current(self) -> Prompt | None:
         """The open prompt, asking the next one when none is open; None when the interview is over.
 
-        UsageError while an answer still waits for its grade: what comes next depends on it.
+        Refused while an answer still waits for its grade: what comes next depends on it.
         """
         if self.ended:
             return None
         if self.waiting is not None:
-            raise UsageError("the last answer has no grade yet", "/regrade, or /skip to go on without it")
+            raise Refused("waits_for_grade")
         turn = self.store.waiting(self.id, "asked")
         if turn is not None:
             return self.prompt(self.store.round(turn.round), turn)
@@ -125,10 +128,10 @@ class Interview:
         """Keep `text` as the answer to the open prompt; `grade_waiting` grades it, now or after a crash."""
         prompt = self.current()
         if prompt is None:
-            raise UsageError("this interview is over")
+            raise Refused("over")
         check_answer(text)
         if not text.strip():
-            raise UsageError("the answer is empty")
+            raise Refused("empty_answer")
         self.store.answered(prompt.turn.id, text, self.clock(), guess)
 
     @property
@@ -136,7 +139,9 @@ class Interview:
         """An answer that is saved and not graded yet."""
         return self.store.waiting(self.id, "answered")
 
-    def grade_waiting(self, on_verdict: OnVerdict | None = None) -> Outcome | None:
+    def grade_waiting(
+        self, on_verdict: OnVerdict | None = None, on_asking: OnAsking | None = None
+    ) -> Outcome | None:
         """Grade the newest saved answer that has no grade; None when there is none. Raises LLMError as grading does."""
         turn = self.waiting
         if turn is None:
@@ -149,14 +154,19 @@ class Interview:
         grader = self.grader()
         if turn.follow_up and before:
             result = grader.grade_follow_up(
-                round_.question, before, turn.follow_up, text, asked=asked, on_verdict=on_verdict
-            )
+                round_.question, before, turn.follow_up, text,
+                asked=asked, on_verdict=on_verdict, on_asking=on_asking,
+            )  # fmt: skip
             own, merged = result.own, result.merged
             asked.append(turn.follow_up.id)
+            # It could not be judged: go on rather than ask the same again.
+            if merged.follow_up and merged.follow_up.id in asked:
+                merged = merged.model_copy(update={"follow_up": None})
         else:
             own = grader.grade(
-                round_.question, text, asked=asked, on_verdict=on_verdict, follow_up=before is None
-            )
+                round_.question, text,
+                asked=asked, on_verdict=on_verdict, on_asking=on_asking, follow_up=before is None,
+            )  # fmt: skip
             merged = own if before is None else _merged_retry(before, own)
         retry = turn.attempt > 1
         more = (
@@ -286,7 +296,7 @@ class Interview:
         for round_ in reversed(self.store.rounds(self.id)[-3:]):
             if round_.merged:
                 return round_
-        raise NothingGraded("nothing is graded yet", "answer first")
+        raise NothingGraded
 
     def cost(self) -> Usage:
         """Usage of every grade of this interview."""

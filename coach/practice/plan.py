@@ -69,6 +69,17 @@ MOCKS = {
 }
 
 
+ALSO = {"first": "一面", "second": "二面", "hr": "HR"}
+
+
+def mock_name(name: str) -> str:
+    """The key of MOCKS for what was typed. UsageError when there is no such mock interview."""
+    found = ALSO.get(name.lower(), name)
+    if found not in MOCKS:
+        raise UsageError(f"no mock interview {name!r}", f"there are: {', '.join([*MOCKS, *list(ALSO)[:2]])}")
+    return found
+
+
 def _weighted(questions: Sequence[Question], rng: random.Random, count: int) -> list[Question]:
     """Without replacement, frequent questions more often."""
     left = list(questions)
@@ -81,14 +92,10 @@ def _weighted(questions: Sequence[Question], rng: random.Random, count: int) -> 
 
 
 def mock_plan(name: str, bank: Sequence[Question], seed: int, company: str | None = None) -> list[list[str]]:
-    """[stage name, question id] rows of a mock interview, ending with the candidate's own questions.
+    """[stage name, question id] rows of the mock interview MOCKS[name], ending with the candidate's own questions.
 
-    A company's questions are preferred where a stage has any. UsageError when there is no such mock interview.
+    A company's questions are preferred where a stage has any.
     """
-    if name.upper() in MOCKS:
-        name = name.upper()
-    if name not in MOCKS:
-        raise UsageError(f"no mock interview {name!r}", f"there are: {', '.join(MOCKS)}")
     rng = random.Random(f"{seed}/mock/{name}")
     reverse = [q for q in bank if q.id in _REVERSE_IDS or (q.kind == "behavioral" and "反问" in q.question)]
     taken = {q.id for q in reverse}
