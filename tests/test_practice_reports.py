@@ -97,7 +97,7 @@ def test_weak_points_become_cards_with_their_citation(
     store: Store, grader: Grader, clock: Clock, tmp_path: Path
 ) -> None:
     _two_interviews(store, grader, clock)
-    points = weak_points(store, QUESTIONS, clock())
+    points = weak_points(store, QUESTIONS, clock(), ZH)
     assert [p.point_id for p in points] == ["variance"]
     evil = [
         points[0].__class__(
@@ -127,7 +127,7 @@ def test_a_question_given_up_is_a_weak_point(store: Store, grader: Grader, clock
     assert not interview.give_up()
     assist.hint(interview)
     assert interview.give_up()
-    points = weak_points(store, QUESTIONS, clock())
+    points = weak_points(store, QUESTIONS, clock(), ZH)
     assert {(p.question_id, p.point_id) for p in points} == {
         (question.id, "variance"),
         (question.id, "saturate"),

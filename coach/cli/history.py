@@ -281,7 +281,7 @@ def export(
     say, config = _say(lang), settings()
     store = open_store(config)
     try:
-        points = weak_points(store, {q.id: q for q in wiring.bank(config)}, time.time())
+        points = weak_points(store, {q.id: q for q in wiring.bank(config)}, time.time(), say)
     finally:
         store.close()
     if not points:

@@ -302,7 +302,7 @@ def _chat(
     view.line(say("howto_tty" if reader.interactive else "howto_pipe"), "dim")
 
     def write(path: Path) -> Path:
-        return export(weak_points(store, {q.id: q for q in bank}, time.time()), path, say)
+        return export(weak_points(store, {q.id: q for q in bank}, time.time(), say), path, say)
 
     hooks = Hooks(write, (config.price_in, config.price_out))
     return Chat(interview, reader, view, loader, hooks, time.time).run()

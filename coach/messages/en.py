@@ -162,6 +162,7 @@ TEXTS = {
     "interviews_written": "{path}: interviews {n}",
     "weak_title": "Weak points ({n})",
     "weak_row": "{text} (missed: {times}{recall})",
+    "weak_level": "{text}: {level}",
     "weak_recall": ", probability of recall {p:.0%}",
     "weak_source": "from {ref}",
     "deck": "Interview: weak points",

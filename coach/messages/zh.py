@@ -162,6 +162,7 @@ TEXTS = {
     "interviews_written": "{path}：{n} 场",
     "weak_title": "薄弱要点（{n}）",
     "weak_row": "{text}（漏 {times} 次{recall}）",
+    "weak_level": "{text}：{level}",
     "weak_recall": "，记得的概率 {p:.0%}",
     "weak_source": "出处 {ref}",
     "deck": "面试薄弱要点",

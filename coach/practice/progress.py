@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from coach.domain import Citation, Question, Status
+from coach.messages import Messages
 from coach.practice import schedule
 from coach.practice.rows import RoundRow, TurnScore
 from coach.practice.store import Store
@@ -130,7 +131,9 @@ def progress(store: Store, now: float) -> Progress:
     )
 
 
-def weak_points(store: Store, questions: Mapping[str, Question], now: float) -> list[WeakPoint]:
+def weak_points(
+    store: Store, questions: Mapping[str, Question], now: float, say: Messages
+) -> list[WeakPoint]:
     """Points whose newest verdict is not full credit, worst recall first, each with the note it rests on."""
     newest: dict[tuple[str, str], tuple[RoundRow, Any]] = {}
     missed: dict[tuple[str, str], int] = {}
@@ -160,7 +163,7 @@ def weak_points(store: Store, questions: Mapping[str, Question], now: float) -> 
                 question=round_.question.question,
                 point_id=key[1],
                 topic=round_.question.topic,
-                text=_full_marks(point) if point else verdict.text if verdict else "",
+                text=_full_marks(point, say) if point else verdict.text if verdict else "",
                 citation=citation.ref if citation else (point.source or "" if point else ""),
                 times_missed=missed[key],
                 due=card.due if card else None,
@@ -172,6 +175,8 @@ def weak_points(store: Store, questions: Mapping[str, Question], now: float) -> 
     )
 
 
-def _full_marks(point: Any) -> str:
+def _full_marks(point: Any, say: Messages) -> str:
     """A claim as it stands; a criterion with what its highest level asks for."""
-    return f"{point.text}：{point.levels[max(point.levels)]}" if point.levels else point.text
+    if not point.levels:
+        return str(point.text)
+    return say("weak_level", text=point.text, level=point.levels[max(point.levels)])
