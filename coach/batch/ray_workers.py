@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -91,6 +92,13 @@ class _Member:
     report: Report = field(default_factory=Report)
 
 
+def _knock(where: str) -> None:
+    """OSError when nothing listens at HOST:PORT: Ray itself would go on trying for minutes."""
+    host, _, port = where.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
 @contextmanager
 def cluster(address: str | None, workers: int | None = None) -> Iterator[int]:
     """Connected to the cluster at `address` (or RAY_ADDRESS), or to one of our own on this machine; yields how many
@@ -109,6 +117,7 @@ def cluster(address: str | None, workers: int | None = None) -> Iterator[int]:
         # Workers wait for an endpoint more than they compute, so more of them than CPUs is no mistake.
         options |= {"num_cpus": max(workers or 1, os.cpu_count() or 1), "include_dashboard": False}
     try:
+        _knock(where)
         ray.init(address=where, **options)
     except Exception as e:  # Ray's own, grpc's and Python's: whichever, this cluster cannot be used
         raise UsageError(
