@@ -20,6 +20,7 @@ from coach.judge.evidence import Evidence, condense, gather
 from coach.judge.pointwise import features
 
 FOLDS = 7
+SPARED = 0.85  # of the points not made, so many at least must earn nothing, not even half
 SEED = 7
 STRENGTH = 0.3  # inverse L2 penalty on standardised features
 # Evidence features helped on tidy answers and hurt on others: there, a point near in wording was often one negated.
@@ -126,8 +127,17 @@ def scores(rows: Rows, p: Array, covered: float, partial: float) -> tuple[Array,
 
 
 def thresholds(rows: Rows, p: Array) -> tuple[float, float]:
-    """(covered, partial) that make the score of an answer closest to gold (mean absolute error, free and tidy alike)."""
-    grid = [(c, q) for c in np.arange(0.4, 0.76, 0.02) for q in np.arange(0.2, 0.56, 0.02) if q <= c]
+    """(covered, partial) that make the score of an answer closest to gold (mean absolute error, free and tidy alike).
+
+    Credit for points that were not made would lower that error too; `SPARED` bounds it.
+    """
+    not_made = p[rows.label < 0.5]
+    grid = [
+        (c, q)
+        for c in np.arange(0.4, 0.76, 0.02)
+        for q in np.arange(0.2, 0.56, 0.02)
+        if q <= c and (not_made < q).mean() >= SPARED
+    ]
 
     def error(pair: tuple[float, float]) -> float:
         pred, gold, tier = scores(rows, p, *pair)
