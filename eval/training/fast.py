@@ -1,13 +1,14 @@
-"""The `coach` command with the embedded judge's states computed by torch: `python eval/training/fast.py eval run --no-holistic`
+"""The `coach` command with the embedded judge's states computed by torch: `python eval/training/fast.py eval run`
 
 The same weights and adapter as the shipped engine, dequantised, about eight times as fast on a processor with AMX.
-For measuring many answers; it cannot chat, so neither criteria nor the holistic baseline can be asked. Grades made
-this way differ from the engine's by rounding: eval/README.md says by how much.
+For measuring many answers. Grades made this way differ from the engine's by rounding: eval/README.md says by how much.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import Unpack
 
 import finetune
 import numpy as np
@@ -42,11 +43,41 @@ class TorchModel:
             raise SystemExit("fetch the embedded model first: coach models pull")
         cache = settings.home / "cache" / "training"
         self._reader = finetune.Reader(model, HERE / "start.npz", cache / "states", keep=False)
-        finetune.restore(self._reader, cache / "checkpoint.pt")
+        finetune.restore(self._reader, finetune.checkpoint(cache, finetune.STAGES))
         self.adapter = sha256(adapter_file().read_bytes())
 
-    def chat(self, messages: Messages, **options: ChatOptions) -> Reply:
-        raise LLMRejected("fast.py reads states and cannot chat", "leave it out, or use coach")
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
+        """Greedy, without the adapter, as the engine chats. Schemas cannot be enforced here."""
+        if options.get("schema") or options.get("temperature"):
+            raise LLMRejected("fast.py answers greedily and in free text", "use coach")
+        tokenizer, net = self._reader.tokenizer, self._reader.net
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        began, given, cache, first = time.perf_counter(), torch.tensor([ids]), None, None
+        said: list[int] = []
+        finetune.Adapted.on = False
+        try:
+            while len(said) < options["max_tokens"]:
+                with torch.no_grad():
+                    out = net(input_ids=given, past_key_values=cache, use_cache=True)
+                    logits = (out.last_hidden_state[0, -1] @ net.embed_tokens.weight.T).float()
+                cache = out.past_key_values
+                if first is None and (wanted := options.get("top_logprobs")):
+                    top = torch.log_softmax(logits, -1).topk(wanted)
+                    first = tuple(
+                        (tokenizer.decode([i]), v)
+                        for v, i in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+                    )
+                token = int(logits.argmax())
+                if token == tokenizer.eos_token_id:
+                    break
+                said.append(token)
+                given = torch.tensor([[token]])
+        finally:
+            finetune.Adapted.on = True
+        usage = Usage(
+            calls=1, prompt_tokens=len(ids), completion_tokens=len(said), seconds=time.perf_counter() - began
+        )
+        return Reply(tokenizer.decode(said, skip_special_tokens=True), usage, first)
 
     def count_tokens(self, text: str) -> int:
         return self._reader.recorder.count_tokens(text)

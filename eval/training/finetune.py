@@ -36,6 +36,7 @@ RATE = 2e-4
 HEAD_RATE = 1e-4
 BATCH = 8  # answers a step
 SEED = 7
+STAGES = 2
 MODULES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -75,7 +76,12 @@ class _Recorder:
 
 
 class Adapted(nn.Module):
-    """y = W x + (alpha / rank) B A x with W frozen. A: (rank, in), B: (out, rank), B starts at zero."""
+    """y = W x + (alpha / rank) B A x with W frozen. A: (rank, in), B: (out, rank), B starts at zero.
+
+    While `on` is false, all of them are W alone.
+    """
+
+    on = True
 
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
@@ -85,6 +91,8 @@ class Adapted(nn.Module):
         self.b = nn.Parameter(torch.zeros(wide, RANK))
 
     def forward(self, x: Tensor) -> Tensor:
+        if not Adapted.on:
+            return self.base(x)
         low = x @ self.a.to(x.dtype).T
         return self.base(x) + (ALPHA / RANK) * (low @ self.b.to(x.dtype).T)
 
@@ -100,7 +108,8 @@ class Reader:
         self.net = AutoModelForCausalLM.from_pretrained(
             model.parent, dtype=torch.bfloat16, **source
         ).model.eval()
-        self.recorder = _Recorder(AutoTokenizer.from_pretrained(model.parent, **source))
+        self.tokenizer = AutoTokenizer.from_pretrained(model.parent, **source)
+        self.recorder = _Recorder(self.tokenizer)
         self._probe = Probe(load_settings(), self.recorder, None)
         self._cache, self._keep = cache, keep
         cache.mkdir(parents=True, exist_ok=True)
@@ -175,8 +184,8 @@ def loss_of(logits: Tensor, label: Sequence[float]) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(logits[known], y[known], reduction="sum")
 
 
-def train(reader: Reader, cases: list[Case], epochs: float, checkpoint: Path) -> None:
-    """AdamW, a short warm-up and a cosine down. Writes `checkpoint` every 60 steps; prints the running loss."""
+def train(reader: Reader, cases: list[Case], epochs: float, path: Path, rate: float = RATE) -> None:
+    """AdamW, a short warm-up and a cosine down. Writes `path` every 60 steps; prints the running loss."""
     rng = random.Random(SEED)
     passes = {c.id: reader.passes(c.question, c.answer.strip(), c.claims) for c in cases}
     total = int(len(cases) * epochs / BATCH)
@@ -184,15 +193,15 @@ def train(reader: Reader, cases: list[Case], epochs: float, checkpoint: Path) ->
     head = [reader.weight, reader.bias]
     optimiser = torch.optim.AdamW(
         [
-            {"params": reader.adapted(), "lr": RATE, "weight_decay": 0.01},
+            {"params": reader.adapted(), "lr": rate, "weight_decay": 0.01},
             {"params": head, "lr": HEAD_RATE, "weight_decay": 0.0},
         ]
     )
 
-    def rate(step: int) -> float:
+    def course(step: int) -> float:
         return min((step + 1) / warm, max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, course)
     queue: list[Case] = []
     losses: list[float] = []
     began = time.monotonic()
@@ -220,12 +229,16 @@ def train(reader: Reader, cases: list[Case], epochs: float, checkpoint: Path) ->
                     "upper": {n: p for n, p in reader.upper.named_parameters() if p.requires_grad},
                     "head": head,
                 },
-                checkpoint,
+                path,
             )
 
 
-def restore(reader: Reader, checkpoint: Path) -> None:
-    kept = torch.load(checkpoint)
+def checkpoint(cache: Path, stage: int) -> Path:
+    return cache / f"stage-{stage}.pt"
+
+
+def restore(reader: Reader, path: Path) -> None:
+    kept = torch.load(path)
     with torch.no_grad():
         for name, weight in reader.upper.named_parameters():
             if weight.requires_grad:

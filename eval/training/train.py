@@ -1,8 +1,9 @@
-"""Train the embedded judge: `python eval/training/train.py` (about 80 minutes on 2 cores with AMX).
+"""Train the embedded judge: `python eval/training/train.py` (about two hours on 2 cores with AMX).
 
-labelled answers → LoRA adapter and head (finetune.py) → calibration and thresholds on eval/answers/dev.jsonl
-(calibrate.py). Writes three files to eval/calibration/: <model>.lora.gguf, <model>.npz, <model>-probe.json. Interrupted
-work is kept under COACH_HOME/cache/training; `--calibrate` does the last stage alone.
+labelled answers → LoRA adapter and head, in two stages (finetune.py) → calibration and thresholds on
+eval/answers/dev.jsonl (calibrate.py). Writes three files to eval/calibration/: <model>.lora.gguf, <model>.npz,
+<model>-probe.json. What each stage ends with is kept under COACH_HOME/cache/training; `--from 2` begins with the
+second, `--from 3` only calibrates.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from coach.llm.models import EMBEDDED, find_model
 from coach.text import sha256
 
 OUT = data.EVAL / "calibration"
+EPOCHS = (1.4, 1.0)
+RATES = (finetune.RATE, finetune.RATE * 0.75)
 
 
 def logits_of(
@@ -35,10 +38,7 @@ def logits_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=float, default=1.6)
-    parser.add_argument(
-        "--calibrate", action="store_true", help="keep the trained adapter, fit the calibration"
-    )
+    parser.add_argument("--from", dest="first", type=int, choices=(1, 2, 3), default=1)
     args = parser.parse_args()
     settings = load_settings()
     model = find_model(settings.models_dir, settings.model_file)
@@ -46,17 +46,19 @@ def main() -> None:
         raise SystemExit("fetch the embedded model first: coach models pull")
     bank = load_bank(settings.knowledge / "questions")
     cache = settings.home / "cache" / "training"
-    checkpoint = cache / "checkpoint.pt"
     reader = finetune.Reader(model, data.HERE / "start.npz", cache / "states")
 
-    cases = data.training_cases(bank)
-    if not args.calibrate:
-        print(
-            f"{len(cases)} answers, {len({c.question_id for c in cases})} questions, {sum(len(c.claims) for c in cases)} claims",
-            flush=True,
+    stages = data.stages(bank)
+    for number in range(args.first, len(stages) + 1):
+        cases = stages[number - 1]
+        if number > 1:
+            finetune.restore(reader, finetune.checkpoint(cache, number - 1))
+        claims = sum(len(c.claims) for c in cases)
+        print(f"stage {number}: {len(cases)} answers, {claims} claims", flush=True)
+        finetune.train(
+            reader, cases, EPOCHS[number - 1], finetune.checkpoint(cache, number), RATES[number - 1]
         )
-        finetune.train(reader, cases, args.epochs, checkpoint)
-    finetune.restore(reader, checkpoint)
+    finetune.restore(reader, finetune.checkpoint(cache, len(stages)))
     adapter = OUT / f"{EMBEDDED.name}.lora.gguf"
     finetune.write_adapter(reader, adapter)
     np.savez_compressed(
@@ -72,7 +74,7 @@ def main() -> None:
     texts = {c.id: calibrate.shown(c, evidence[c.id]) for c in dev}
     points, pitfalls = calibrate.rows_of(dev, logits_of(reader, dev, texts), evidence)
     fitted_on = (
-        f"readout trained on {len(cases)} answers (eval/training), calibration fitted on {len(dev)} answers to "
+        f"readout trained on {len(data.training_cases(bank))} answers (eval/training), calibration fitted on {len(dev)} answers to "
         f"{len({c.question_id for c in dev})} other questions (eval/answers/dev.jsonl); labels written by LLM agents, "
         "not human-calibrated"
     )
