@@ -95,6 +95,23 @@ def test_a_pitfall_needs_its_own_quote(settings: Settings) -> None:
     assert StructuredJudge(settings, ScriptedLLM(lambda m: text)).judge(case()).pitfalls
 
 
+@pytest.mark.parametrize(
+    ("answer", "hit"),
+    [
+        pytest.param("缩放防止梯度爆炸。", True, id="asserted"),
+        pytest.param("很多人以为缩放防止梯度爆炸，这不对。", False, id="other people's"),
+        pytest.param("不是说缩放防止梯度爆炸。", False, id="denied"),
+        pytest.param("Many people think 缩放防止梯度爆炸, wrong.", False, id="in English"),
+    ],
+)
+def test_a_misconception_brought_up_to_be_rejected_is_not_held_against_anyone(
+    settings: Settings, embedder: HashEmbedder, answer: str, hit: bool
+) -> None:
+    sure = ScriptedLLM(lambda m: 0.99)
+    judged = make_judge(settings, sure, embedder, "pointwise").judge(case(answer))
+    assert bool(judged.pitfalls) == hit
+
+
 def test_one_repair_with_the_error_then_unjudged_with_the_raw_text(settings: Settings) -> None:
     llm = ScriptedLLM(lambda m: GOOD if "could not be used" in m[-1]["content"] else "嗯")
     assert StructuredJudge(settings, llm).judge(case()).verdicts[0].status is Status.COVERED

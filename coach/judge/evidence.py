@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,14 @@ from coach.text import Span, sentences, term_recall, tokens, windows
 
 # A longer answer is shown to a small judge as its sentences nearest to the rubric, in order.
 MAX_JUDGED_WIDTH = 480
+
+# How people bring up a mistake in order to reject it: of 425 labelled answers that assert one, 3 use such words.
+_REJECTING = re.compile(
+    r"(很多人|不少人|有人|有些人|大家常?)[^，。；]{0,6}?(以为|认为|觉得|会?说|当成|理解成|误)"
+    r"|误以为|误解|误区|不是说|别把|不要把|不要以为|别以为|不能只|不能说|不要认为|不能认为|并非|其实不是|可不是"
+    r"|\b(people|many|some)\s+(\w+\s+){0,2}(think|believe|say|assume)|misconception|mistakenly|not true that",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,15 @@ def condense(answer: str, evidence: Sequence[Evidence], limit: int = MAX_JUDGED_
         first = wanted[0].start if wanted else 0
         return answer[max(0, first - limit // 4) :][:limit]
     return " … ".join(sents[i].text for i in sorted(chosen))
+
+
+def rejects(sentence: str) -> bool:
+    """Does the sentence bring a mistake up as other people's?
+
+    >>> rejects("很多人以为 LoRA 会让推理变慢，其实可以合并。"), rejects("LoRA 会让推理变慢。")
+    (True, False)
+    """
+    return _REJECTING.search(sentence) is not None
 
 
 def log_length(answer: str) -> float:

@@ -13,7 +13,7 @@ from coach.domain import Pitfall, PitfallHit, Point, Quote, Status, Usage, Verdi
 from coach.embed import Embedder
 from coach.judge.base import Case, Judgement, OnVerdict
 from coach.judge.calibration import load_calibration
-from coach.judge.evidence import Evidence, condense, gather, log_length
+from coach.judge.evidence import Evidence, condense, gather, log_length, rejects
 from coach.judge.readout import TOP, Reading, choose_readout
 from coach.llm import LLM
 from coach.prompts import load_prompt
@@ -149,7 +149,7 @@ class PointwiseJudge:
     ) -> PitfallHit | None:
         """Asserting a pitfall needs a quote of its own; an unreadable reply is never held against the candidate."""
         quote = _quote(case, evidence)
-        if reading.logit is None or quote is None:
+        if reading.logit is None or quote is None or rejects(quote.text):
             return None
         p = self._calibration.pitfall.probability(features(evidence, reading.logit, case.judged, contrast))
         if p < self._calibration.asserted:
