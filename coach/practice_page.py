@@ -31,6 +31,17 @@ details summary{cursor:pointer}
 """
 
 
+def headline(seen: Progress, say: Messages) -> str:
+    """How much was practised and what is due, in one line."""
+    return say(
+        "progress",
+        interviews=seen.interviews,
+        answers=seen.answers,
+        due=seen.due,
+        questions=seen.due_questions,
+    )
+
+
 def _topics(seen: Progress, say: Messages) -> str:
     rows = []
     for i, t in enumerate(seen.topics):
@@ -155,13 +166,7 @@ def page(store: Store, interviews: Sequence[int], now: float, say: Messages) -> 
     if seen.bias is not None:
         bias = say("page_bias", n=len(seen.guesses), bias=seen.bias)
         plots += f"<h2>{escape(say('page_calibration'))}</h2>{_calibration(seen, say)}<p>{escape(bias)}</p>"
-    head = say(
-        "progress",
-        interviews=seen.interviews,
-        answers=seen.answers,
-        due=seen.due,
-        questions=seen.due_questions,
-    )
+    head = headline(seen, say)
     if seen.premises:
         head += " · " + say("resistance", kept=seen.resisted, asked=seen.premises)
     title = escape(say("page_title"))

@@ -220,14 +220,9 @@ def progress(lang: str | None = LANG, as_json: bool = typer.Option(False, "--jso
 def _print_progress(out: Console, seen: Progress, say: Messages) -> None:
     from rich.text import Text
 
-    head = say(
-        "progress",
-        interviews=seen.interviews,
-        answers=seen.answers,
-        due=seen.due,
-        questions=seen.due_questions,
-    )
-    out.print(Text(head, "bold"))
+    from coach.practice_page import headline
+
+    out.print(Text(headline(seen, say), "bold"))
     if not seen.topics:
         out.print(say("progress_none"))
         return

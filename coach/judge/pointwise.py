@@ -1,7 +1,7 @@
-"""Pointwise judge: a log-odds for every claim from a readout, fused with evidence into a calibrated probability.
+"""Pointwise judge: a log-odds for every claim from a readout, turned into a calibrated probability.
 
-A small model's own opinion is biased and says little by itself; similarity and shared words alone cannot tell a
-claim from its opposite. The calibration weighs them, and its coefficients are a data file.
+An untrained model's own opinion is biased and says little by itself; similarity and shared words alone cannot tell a
+claim from its opposite. A calibration may weigh them all; which it uses, and how much, is a data file.
 """
 
 from __future__ import annotations
