@@ -22,7 +22,7 @@ from coach.index.state import (
     root_of,
     terms,
 )
-from coach.index.store import open_client, open_store
+from coach.index.store import COLLECTION, open_client
 from coach.terms import Terms
 
 # At this cosine of a statement to a misconception seven findings in ten were real errors; below, too few to accuse.
@@ -32,7 +32,7 @@ _SURE = 0.93
 class Index:
     """One generation, opened for reading. Rows of `chunks` are the documents of the BM25 index.
 
-    `served` opens the vector store where it is on a server instead of in `folder`.
+    `served` opens the collection of vectors where it is on a server instead of in `folder`.
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class Index:
 
     @cached_property
     def _vectors(self) -> Any:
-        return self.served() if self.served else open_store(open_client(self.folder))
+        if self.served:
+            return self.served()
+        return open_client(self.folder).get_collection(COLLECTION, embedding_function=None)
 
     @cached_property
     def _bm25(self) -> Any:
@@ -89,18 +91,23 @@ class Index:
 
     def dense(self, query: str, k: int, within: str | None = None) -> list[tuple[Chunk, float]]:
         """The k nearest chunks (of the root `within`) with their cosine, best first."""
-        vector = [float(x) for x in self.embedder.encode_query([query])[0]]
+        vector = self.embedder.encode_query([query])[0]
         k = min(k, self.roots.get(within, 0) if within else len(self.chunks))
         if k <= 0:
             return []
         try:
-            rows = self._vectors.similarity_search_by_vector_with_relevance_scores(
-                vector, k=k, filter={"root": within} if within else None
+            # Text and metadata of the pool are at hand: fetching them again would cost more than finding it.
+            rows = self._vectors.query(
+                query_embeddings=[vector],
+                n_results=k,
+                where={"root": within} if within else None,
+                include=["distances"],
             )
         except Exception as e:
             fix = "is the Chroma server up? coach doctor" if self.served else "coach index --rebuild"
             raise IndexStateError(f"the index cannot be read: {e}", fix) from e
-        return [(self.by_id[doc.id], 1.0 - float(distance)) for doc, distance in rows if doc.id in self.by_id]
+        found = zip(rows["ids"][0], rows["distances"][0], strict=True)
+        return [(self.by_id[i], 1.0 - float(distance)) for i, distance in found if i in self.by_id]
 
     def lexical(self, query: str, k: int, within: str | None = None) -> list[tuple[Chunk, float]]:
         """The k chunks (of the root `within`) with the highest BM25 score above zero, best first."""

@@ -30,7 +30,7 @@ from coach.index.state import (
     require_embedder,
     root_of,
 )
-from coach.index.store import COLLECTION, open_client, open_store
+from coach.index.store import COLLECTION, open_client
 from coach.text import sha256
 
 _POINTER = "coach-current"
@@ -137,7 +137,7 @@ def open_served(url: str, index_dir: Path, embedder: Embedder, reranker: Reranke
     folder = index_dir / "served" / name
     if not (folder / "manifest.json").is_file():
         _fetch(client, name, manifest, folder)
-    return Index(folder, manifest, embedder, reranker, lambda: open_store(client, name=name))
+    return Index(folder, manifest, embedder, reranker, lambda: _collection(client, name))
 
 
 def served_manifest(client: Any, name: str, url: str) -> Manifest:
