@@ -196,7 +196,10 @@ class Citation(Value):
 
 
 class Verdict(Value):
-    """The judge's finding on one point. `probability` is P(the answer states the point), in [0, 1]."""
+    """The judge's finding on one point. `probability` is P(the answer states the point), in [0, 1].
+
+    For a criterion it is the expected level over the highest one, and `level_probabilities[n]` is P(level = n).
+    """
 
     point_id: str
     text: str
@@ -205,6 +208,7 @@ class Verdict(Value):
     probability: float | None = None
     level: int | None = None
     max_level: int | None = None
+    level_probabilities: tuple[float, ...] | None = None
     quote: Quote | None = None
     citation: Citation | None = None
     reason: str = ""

@@ -3,7 +3,8 @@
     score = 100 · max(0, Σ weight·credit − Σ penalty) / Σ weight
 
 over the *judged* points: an unjudged point leaves the denominator and is never counted as zero. The interval is
-exact for independent points that are each covered with their stated probability (a Poisson-binomial sum).
+exact for independent points that are each covered with their stated probability and criteria that reach each level
+with theirs (a Poisson-binomial sum).
 """
 
 from __future__ import annotations
@@ -36,17 +37,27 @@ def credit(verdict: Verdict) -> float:
     return KINDS["criterion" if verdict.max_level else "point"](verdict)
 
 
-def _distribution(parts: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Exact distribution of Σ weight·Bernoulli(p) as sorted (sum, probability)."""
+def _outcomes(verdict: Verdict) -> dict[float, float]:
+    """{what the point may earn: probability}. Outcomes of no mass are left out: nothing is interpolated towards them."""
+    weight = float(verdict.weight)
+    if verdict.level_probabilities:
+        top = len(verdict.level_probabilities) - 1
+        return {weight * n / top: p for n, p in enumerate(verdict.level_probabilities) if p > 0}
+    # A verdict without a probability (a structured judge without votes, a bare level) is taken at its word.
+    p = credit(verdict) if verdict.probability is None or verdict.max_level else verdict.probability
+    if verdict.probability is None or verdict.max_level or p in (0.0, 1.0):
+        return {weight * p: 1.0}
+    return {0.0: 1 - p, weight: p}
+
+
+def _distribution(verdicts: Iterable[Verdict]) -> list[tuple[float, float]]:
+    """Exact distribution of the sum of independent outcomes as sorted (sum, probability)."""
     dist = {0.0: 1.0}
-    for weight, p in parts:
-        if p in (0.0, 1.0):  # certain: no second branch, so no point of zero mass to interpolate towards
-            dist = {total + weight * p: mass for total, mass in dist.items()}
-            continue
+    for verdict in verdicts:
         step: dict[float, float] = {}
         for total, mass in dist.items():
-            step[total] = step.get(total, 0.0) + mass * (1 - p)
-            step[total + weight] = step.get(total + weight, 0.0) + mass * p
+            for earned, p in _outcomes(verdict).items():
+                step[total + earned] = step.get(total + earned, 0.0) + mass * p
         dist = step
     return sorted(dist.items())
 
@@ -87,16 +98,7 @@ def score(verdicts: Sequence[Verdict], pitfalls: Sequence[PitfallHit] = ()) -> S
     def as_score(earned: float) -> float:
         return round(100 * max(0.0, earned - penalty) / total, 1)
 
-    parts = []
-    for verdict in judged:
-        # A verdict without a probability (a criterion, a structured judge without votes) is taken at its word.
-        p = (
-            verdict.probability
-            if verdict.probability is not None and not verdict.max_level
-            else credit(verdict)
-        )
-        parts.append((float(verdict.weight), min(max(p, 0.0), 1.0)))
-    low, high = _quantiles(_distribution(parts), 0.1, 0.9)
+    low, high = _quantiles(_distribution(judged), 0.1, 0.9)
     value = as_score(sum(terms))
     return Score(
         value=value,

@@ -77,6 +77,19 @@ def test_a_grade_is_whole(grades: dict[str, Grade]) -> None:
     assert Grade.model_validate(json.loads(good.model_dump_json())) == good
 
 
+def test_good_intentions_do_not_meet_criteria(grader: Grader) -> None:
+    question = find_question(load_settings({}).knowledge / "questions", "hr-know-company")
+    said = grader.grade(question, question.reference or "", follow_up=False)
+    vague = grader.grade(
+        question,
+        "贵公司是行业里非常优秀的公司，平台大、氛围好，我一直很向往，也会努力学习。",
+        follow_up=False,
+    )
+    # Praise reaches the first level of most criteria ("只说…"): a third of the score, and no more.
+    assert value(said) >= 65 and value(vague) <= 45
+    assert all(v.level is not None and v.level_probabilities for v in said.verdicts)
+
+
 def test_the_same_answer_gets_the_same_grade(grader: Grader, grades: dict[str, Grade]) -> None:
     again = grader.grade(find_question(load_settings({}).knowledge / "questions", QUESTION), WEAK)
     assert [v.status for v in again.verdicts] == [v.status for v in grades["weak"].verdicts]

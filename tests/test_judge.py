@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 
 import pytest
 
 from coach.config import Settings
 from coach.domain import Pitfall, PitfallHit, Point, Quote, Status, Verdict
 from coach.errors import UsageError
-from coach.judge import choose_judge, make_judge
+from coach.judge import choose_judge, make_judge, pointwise
 from coach.judge.base import Case
+from coach.judge.calibration import Calibration, Levels, load_calibration
 from coach.judge.evidence import condense, gather
-from coach.judge.pointwise import _contradicted
+from coach.judge.pointwise import PointwiseJudge, _contradicted
 from coach.judge.structured import StructuredJudge, parse_reply
 from tests.fakes import HashEmbedder, ScriptedLLM
 
@@ -168,6 +171,46 @@ def test_criteria_are_read_as_levels(settings: Settings, embedder: HashEmbedder)
         Case("q", ANSWER, ANSWER, (criterion,))
     )
     assert structured.verdicts[0].level == 2
+
+
+def test_levels_are_an_ordered_logit() -> None:
+    levels = Levels(1.0, (-1.0, 0.0, 2.0))
+    three = levels.probabilities(0.0, 3)
+    # σ(1), σ(0), σ(−2) of reaching levels 1, 2, 3
+    assert three == pytest.approx((1 - 0.7311, 0.7311 - 0.5, 0.5 - 0.1192, 0.1192), abs=1e-4)
+    assert sum(levels.probabilities(1.3, 3)) == pytest.approx(1)
+    one, two = levels.probabilities(0.0, 1), levels.probabilities(0.0, 2)
+    assert one == pytest.approx((1 - 0.1192, 0.1192), abs=1e-4)  # the highest level is the highest level
+    assert two[1] + two[2] == pytest.approx(
+        1 / (1 + math.exp(-0.5)), abs=1e-4
+    )  # half way between the first cuts
+
+
+def test_a_fitted_readout_judges_a_criterion_by_what_its_highest_level_asks(
+    settings: Settings, embedder: HashEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted(*where: object) -> Calibration:
+        return dataclasses.replace(load_calibration("x", "y"), levels=Levels(1.0, (-1.0, 0.0, 1.0)))
+
+    monkeypatch.setattr(pointwise, "load_calibration", fitted)
+    criterion = Point(id="c", criterion="有数字", levels={0: "无", 1: "含糊", 2: "说了具体数字"}, weight=2)
+
+    def graded(p: float) -> tuple[Verdict, ScriptedLLM]:
+        llm = ScriptedLLM(lambda m: p)
+        made = PointwiseJudge(settings, llm, embedder).judge(
+            Case("q", ANSWER, ANSWER, (criterion, *POINTS), PITFALLS)
+        )
+        assert [v.point_id for v in made.verdicts] == ["c", "a", "b"]
+        return made.verdicts[0], llm
+
+    high, llm = graded(0.99)
+    low, _ = graded(0.01)
+    assert (high.status, high.level, high.max_level) == (Status.COVERED, 2, 2) and high.quote
+    assert (low.status, low.level, low.quote) == (Status.MISSING, 0, None)
+    assert high.level_probabilities and sum(high.level_probabilities) == pytest.approx(1, abs=1e-3)
+    asked = [m[-1]["content"] for m in llm.asked]
+    assert len(asked) == 4 and sum("说了具体数字" in text for text in asked) == 1
+    assert not any("有数字" in text for text in asked)
 
 
 def test_the_endpoint_decides_which_judge(settings: Settings, embedder: HashEmbedder) -> None:

@@ -63,6 +63,16 @@ def test_criterion_credit_is_level_over_top() -> None:
     assert got and got.value == pytest.approx(77.7, abs=0.1)
 
 
+def test_interval_of_a_criterion_comes_from_its_levels() -> None:
+    bare = score([verdict(P, 2, 0.5, level=1, max_level=2)])
+    assert bare and (bare.low, bare.value, bare.high) == (50, 50, 50)
+    sure = score([verdict(P, 2, 0.5, level=1, max_level=2, level_probabilities=(0.0, 1.0, 0.0))])
+    assert sure == bare
+    # Mid-quantiles of {0: .25, 1: .5, 2: .25}: F − p/2 is .125, .5, .875, so 10 % lies below the first support point.
+    unsure = score([verdict(P, 2, 0.5, level=1, max_level=2, level_probabilities=(0.25, 0.5, 0.25))])
+    assert unsure and (unsure.low, unsure.value, unsure.high) == (0, 50, 100)
+
+
 def test_interval_of_certain_verdicts_has_no_width() -> None:
     got = score([verdict(C, 2, 1.0), verdict(M, 2, 0.0)])
     assert got and (got.low, got.value, got.high) == (50, 50, 50)

@@ -54,6 +54,18 @@ def test_the_second_stage_meets_free_answers_and_a_third_of_the_first_again(
     assert all("free-" in i for i in free - tidy) and len(free - tidy) > 2_500
 
 
+def test_criteria_carry_a_level_and_only_questions_that_have_them_are_there(
+    data: ModuleType, bank: Bank
+) -> None:
+    cases = data.criteria(ROOT / "eval" / "training" / "criteria.jsonl", bank)
+    assert len(cases) > 150 and len({c.id for c in cases}) == len(cases)
+    levels = [c.label[i] for c in cases for i in range(c.facts, c.points)]
+    assert {round(3 * v, 6) for v in levels} == {0, 1, 2, 3}
+    assert min(levels.count(n / 3) for n in range(4)) > 0.1 * len(levels)
+    for case in cases:
+        assert case.criteria >= 2 and len(case.claims) == len(case.label) == len(case.weight), case.id
+
+
 def test_rule_made_answers_earn_nothing_and_tainted_references_say_only_what_is_known(
     data: ModuleType, bank: Bank
 ) -> None:

@@ -37,8 +37,33 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Levels:
+    """Ordered logit (McCullagh 1980): P(at least the share s of the levels) = σ(slope · logit − cut(s)).
+
+    `logit` is that of the claim the highest level describes. `cuts` stand at equal shares up to 1, between them they
+    are interpolated: a rubric of two levels reads the same file as one of three.
+    """
+
+    slope: float
+    cuts: tuple[float, ...]
+
+    def probabilities(self, logit: float, top: int) -> tuple[float, ...]:
+        """P(level = n) for n in 0 … top."""
+        at_least = [1.0]
+        for n in range(1, top + 1):
+            where = n / top * len(self.cuts) - 1
+            below = max(0, min(len(self.cuts) - 2, math.floor(where)))
+            cut = self.cuts[below] + (where - below) * (self.cuts[below + 1] - self.cuts[below])
+            at_least.append(1 / (1 + math.exp(max(-30.0, min(30.0, cut - self.slope * logit)))))
+        return tuple(p - q for p, q in zip(at_least, [*at_least[1:], 0.0], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """`version` names file and content. `covered` > `partial` are probability thresholds of the verdicts."""
+    """`version` names file and content. `covered` > `partial` are probability thresholds of the verdicts.
+
+    `levels` is None when the readout was never fitted on criteria.
+    """
 
     version: str
     fitted_on: str
@@ -47,6 +72,7 @@ class Calibration:
     covered: float
     partial: float
     asserted: float
+    levels: Levels | None
 
 
 def _head(data: dict[str, Any]) -> Head:
@@ -76,6 +102,9 @@ def load_calibration(model: str, readout: str, folder: Path | None = None) -> Ca
             covered=thresholds["covered"],
             partial=thresholds["partial"],
             asserted=thresholds["asserted"],
+            levels=Levels(data["levels"]["slope"], tuple(data["levels"]["cuts"]))
+            if "levels" in data
+            else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise CoachError(

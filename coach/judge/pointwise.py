@@ -57,10 +57,11 @@ class PointwiseJudge:
         facts = sorted((p for p in case.points if not p.is_criterion), key=lambda p: p.text)
         criteria = [p for p in case.points if p.is_criterion]
         pitfalls = sorted(case.pitfalls, key=lambda p: p.claim)
-        claims = [p.text for p in facts] + [p.claim for p in pitfalls]
+        read = [*facts, *criteria] if self._calibration.levels else facts
+        claims = [*(self._claim(p) for p in read), *(p.claim for p in pitfalls)]
         right = [p.correction for p in pitfalls]
         accusing = {p.claim for p in pitfalls}
-        asked = [*claims, *(p.text for p in criteria), *right]
+        asked = [*claims, *right, *(p.text for p in criteria)]
         evidence = gather(self._embedder, case.judged, asked, accusing)
         shown = neutralise(condense(case.judged, evidence))
         found: dict[str, Verdict] = {}
@@ -71,22 +72,21 @@ class PointwiseJudge:
                 on_verdict(verdict, len(found), len(case.points))
 
         def on_reading(i: int, reading: Reading) -> None:
-            if i < len(facts):
-                keep(self._verdict(case, facts[i], evidence[i], reading))
+            if i < len(read):
+                judge = self._level_verdict if read[i].is_criterion else self._verdict
+                keep(judge(case, read[i], evidence[i], reading))
 
         readings, usage = (
             self._readout.read(case.question, shown, claims, on_reading) if claims else ([], Usage())
         )
-        for i, point in enumerate(criteria, len(claims)):
-            verdict, used = self._judge_level(case, point, evidence[i], shown)
+        for i, point in enumerate(criteria if len(read) == len(facts) else (), len(claims) + len(right)):
+            verdict, used = self._ask_level(case, point, evidence[i], shown)
             usage += used
             keep(verdict)
         hits = []
-        for i, pitfall in enumerate(pitfalls):
-            contrast = (
-                evidence[len(facts) + i].similarity - evidence[len(claims) + len(criteria) + i].similarity
-            )
-            hit = self._hit(case, pitfall, evidence[len(facts) + i], readings[len(facts) + i], contrast)
+        for i, pitfall in enumerate(pitfalls, len(read)):
+            contrast = evidence[i].similarity - evidence[i + len(pitfalls)].similarity
+            hit = self._hit(case, pitfall, evidence[i], readings[i], contrast)
             hits += [hit] if hit else []
         verdicts = [found[p.id] for p in case.points]
         return Judgement(_contradicted(verdicts, hits), tuple(hits), usage)
@@ -108,7 +108,18 @@ class PointwiseJudge:
             status = Status.MISSING  # no evidence, no credit
         return Verdict(status=status, probability=round(p, 4), quote=quote, **base)
 
-    def _judge_level(self, case: Case, point: Point, evidence: Evidence, shown: str) -> tuple[Verdict, Usage]:
+    def _claim(self, point: Point) -> str:
+        """A criterion is read by what its highest level asks for."""
+        return point.levels[max(point.levels)] if point.levels else point.text
+
+    def _level_verdict(self, case: Case, point: Point, evidence: Evidence, reading: Reading) -> Verdict:
+        levels = point.levels or {}
+        if reading.logit is None or self._calibration.levels is None:
+            return _level(point, {}, None, reading.raw)
+        chances = self._calibration.levels.probabilities(reading.logit, max(levels))
+        return _level(point, dict(enumerate(chances)), _quote(case, evidence), reading.raw)
+
+    def _ask_level(self, case: Case, point: Point, evidence: Evidence, shown: str) -> tuple[Verdict, Usage]:
         levels = point.levels or {}
         messages = self._level.fill(
             question=neutralise(case.question),
@@ -119,30 +130,9 @@ class PointwiseJudge:
         reply = self._llm.chat(messages, max_tokens=1, top_logprobs=TOP)
         mass = {n: reply.mass(frozenset({str(n)})) for n in levels}
         total = sum(mass.values())
-        top = max(levels)
-        base: dict[str, Any] = {
-            "point_id": point.id,
-            "text": point.text,
-            "weight": point.weight,
-            "raw": reply.text,
-            "max_level": top,
-        }
-        if total < 0.05:
-            return Verdict(status=Status.UNJUDGED, reason="模型的回复读不出等级", **base), reply.usage
-        # The mean of the judgement distribution beats its mode (Wang et al. 2025, arXiv 2503.03064).
-        mean = sum(n * m for n, m in mass.items()) / total
-        quote = _quote(case, evidence)
-        level = round(mean) if quote else 0
-        status = Status.COVERED if level == top else Status.MISSING if level == 0 else Status.PARTIAL
-        verdict = Verdict(
-            status=status,
-            level=level,
-            probability=round(mean / top, 4),
-            quote=quote if level else None,
-            reason=levels[level],
-            **base,
-        )
-        return verdict, reply.usage
+        chances = {n: m / total for n, m in mass.items()} if total >= 0.05 else {}
+        verdict = _level(point, chances, _quote(case, evidence), reply.text)
+        return verdict.model_copy(update={"level_probabilities": None}), reply.usage
 
     def _hit(
         self, case: Case, pitfall: Pitfall, evidence: Evidence, reading: Reading, contrast: float
@@ -162,6 +152,33 @@ class PointwiseJudge:
             probability=round(p, 4),
             quote=quote,
         )
+
+
+def _level(point: Point, chances: dict[int, float], quote: Quote | None, raw: str) -> Verdict:
+    """The level nearest to the expected one; unjudged when there are no chances. No evidence, no level."""
+    levels = point.levels or {}
+    top = max(levels)
+    base: dict[str, Any] = {
+        "point_id": point.id,
+        "text": point.text,
+        "weight": point.weight,
+        "raw": raw,
+        "max_level": top,
+    }
+    if not chances:
+        return Verdict(status=Status.UNJUDGED, reason="模型的回复读不出等级", **base)
+    # The mean of the judgement distribution beats its mode (Wang et al. 2025, arXiv 2503.03064).
+    mean = sum(n * p for n, p in chances.items())
+    level = round(mean) if quote else 0
+    return Verdict(
+        status=Status.COVERED if level == top else Status.MISSING if level == 0 else Status.PARTIAL,
+        level=level,
+        probability=round(mean / top, 4),
+        level_probabilities=tuple(round(chances.get(n, 0.0), 4) for n in range(top + 1)),
+        quote=quote if level else None,
+        reason=levels[level],
+        **base,
+    )
 
 
 def _quote(case: Case, found: Evidence) -> Quote | None:

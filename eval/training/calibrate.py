@@ -16,6 +16,7 @@ from data import Case
 from numpy.typing import NDArray
 
 from coach.embed import Embedder
+from coach.judge.calibration import Levels
 from coach.judge.evidence import Evidence, condense, gather
 from coach.judge.pointwise import features
 
@@ -185,7 +186,61 @@ def report(rows: Rows, p: Array, covered: float, partial: float, say: Callable[[
         say(f"  {name:16} graded {pred[tier == name].mean():.2f}, gold {gold[tier == name].mean():.2f}")
 
 
-def calibration(points: Rows, pitfalls: Rows, fitted_on: str) -> dict[str, Any]:
+def fit_levels(logit: Array, share: Array) -> tuple[float, Array]:
+    """(slope, cuts) of an ordered logit over thirds, by maximum likelihood; cuts ascend by construction."""
+    from scipy.optimize import minimize
+
+    level = np.rint(3 * share).astype(int)
+
+    def unpack(x: Array) -> tuple[float, Array]:
+        return float(np.exp(x[0])), np.cumsum([x[1], np.exp(x[2]), np.exp(x[3])])
+
+    def loss(x: Array) -> float:
+        slope, cuts = unpack(x)
+        chances = Levels(slope, tuple(cuts))
+        rows = [chances.probabilities(z, 3)[n] for z, n in zip(logit, level, strict=True)]
+        return float(-np.log(np.maximum(rows, 1e-9)).mean() + 0.01 * (slope - 1) ** 2)
+
+    return unpack(minimize(loss, np.zeros(4), method="Nelder-Mead", options={"maxiter": 800}).x)
+
+
+def levels(
+    cases: list[Case], logits: dict[str, list[float]], say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """The ordered logit of criteria, fitted on all cases; what is said about it is out of fold by question.
+
+    A criterion is a claim whose label belongs to a level; facts among the claims (labels 0, 0.5, 1) are left out by
+    their place: the judge reads them first.
+    """
+    from sklearn.metrics import cohen_kappa_score
+    from sklearn.model_selection import GroupKFold
+
+    flat = [
+        (logits[c.id][i], c.label[i], c.weight[i], c.id, c.question_id)
+        for c in cases
+        for i in range(c.facts, c.points)
+    ]
+    z, share, weight = (np.array([row[k] for row in flat]) for k in range(3))
+    of, question = np.array([row[3] for row in flat]), np.array([row[4] for row in flat])
+    mean = np.zeros(len(z))
+    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(z, share, question):
+        slope, cuts = fit_levels(z[train], share[train])
+        chances = Levels(slope, tuple(cuts))
+        mean[test] = [np.dot(chances.probabilities(v, 3), range(4)) for v in z[test]]
+    got, gold = np.rint(mean).astype(int), np.rint(3 * share).astype(int)
+    _, answer = np.unique(of, return_inverse=True)
+    total = np.bincount(answer, weights=weight)
+    score, truth = (100 * np.bincount(answer, weights=weight * v / 3) / total for v in (got, gold))
+    say(
+        f"levels of {len(z)} criteria, {len(cases)} answers: same {np.mean(got == gold):.2f}, within one "
+        f"{np.mean(abs(got - gold) <= 1):.2f}, QWK {cohen_kappa_score(gold, got, weights='quadratic'):.3f}; answers: r "
+        f"{np.corrcoef(score, truth)[0, 1]:.3f}, mean error {np.abs(score - truth).mean():.1f}, bias {np.mean(score - truth):+.1f}"
+    )
+    slope, cuts = fit_levels(z, share)
+    return {"slope": round(slope, 4), "cuts": [round(float(c), 4) for c in cuts]}
+
+
+def calibration(points: Rows, pitfalls: Rows, ordered: dict[str, Any], fitted_on: str) -> dict[str, Any]:
     """What `coach.judge.calibration` loads; prints the out-of-fold figures it rests on."""
     x, t = points.table(POINT_FEATURES), pitfalls.table(PITFALL_FEATURES)
     p, q = out_of_fold(x, points), out_of_fold(t, pitfalls)
@@ -201,6 +256,7 @@ def calibration(points: Rows, pitfalls: Rows, fitted_on: str) -> dict[str, Any]:
         "fitted_on": fitted_on,
         "point": head(POINT_FEATURES, fit(x, points.label, points.share)),
         "pitfall": head(PITFALL_FEATURES, fit(t, pitfalls.label, pitfalls.share)),
+        "levels": ordered,
         "thresholds": {
             "covered": round(covered, 3),
             "partial": round(partial, 3),

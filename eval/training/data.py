@@ -44,6 +44,11 @@ class Case:
     label: tuple[float, ...]
     weight: tuple[float, ...]
     corrections: tuple[str, ...] = ()
+    criteria: int = 0  # so many of the points, the last ones, are criteria
+
+    @property
+    def facts(self) -> int:
+        return self.points - self.criteria
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -153,6 +158,42 @@ def general(path: Path) -> list[Case]:
                     label=label, weight=(1.0,) * len(claims),
                 )
             )  # fmt: skip
+    return made
+
+
+def criteria(path: Path, bank: Bank) -> list[Case]:
+    """Answers to questions with criteria: claims as the judge reads them, facts, then what every highest level asks.
+
+    The label of a criterion is its level as a share of the highest; pitfalls are UNKNOWN.
+    """
+    made = []
+    for number, row in read_jsonl(path):
+        question, levels = bank.get(row["question_id"]), row["levels"]
+        facts = sorted((p for p in question.rubric if not p.is_criterion), key=lambda p: p.text)
+        ranked = [p for p in question.rubric if p.is_criterion]
+        pitfalls = sorted(question.pitfalls, key=lambda p: p.claim)
+        if set(levels) != {p.id for p in question.rubric}:
+            raise SystemExit(f"{path}:{number}: one label for every point and criterion is needed")
+        tops = {p.id: max(p.levels or {0: ""}) for p in ranked}
+        made.append(
+            Case(
+                id=f"{question.id}.criteria-{row['kind']}", question_id=question.id, tier="criteria",
+                question=question.question, answer=row["answer"],
+                claims=(
+                    *(p.text for p in facts),
+                    *((p.levels or {})[tops[p.id]] for p in ranked),
+                    *(p.claim for p in pitfalls),
+                ),
+                points=len(facts) + len(ranked),
+                label=(
+                    *(float(levels[p.id]) for p in facts),
+                    *(levels[p.id] / tops[p.id] for p in ranked),
+                    *(UNKNOWN for _ in pitfalls),
+                ),
+                weight=(*(float(p.weight) for p in (*facts, *ranked)), *(float(p.penalty) for p in pitfalls)),
+                corrections=tuple(p.correction for p in pitfalls), criteria=len(ranked),
+            )
+        )  # fmt: skip
     return made
 
 

@@ -73,12 +73,16 @@ def main() -> None:
     evidence = {c.id: calibrate.evidence_of(embedder, c) for c in dev}
     texts = {c.id: calibrate.shown(c, evidence[c.id]) for c in dev}
     points, pitfalls = calibrate.rows_of(dev, logits_of(reader, dev, texts), evidence)
+    judged = data.criteria(data.HERE / "criteria.jsonl", bank)
+    shown = {c.id: calibrate.shown(c, calibrate.evidence_of(embedder, c)) for c in judged}
+    ordered = calibrate.levels(judged, logits_of(reader, judged, shown))
     fitted_on = (
         f"readout trained on {len(data.training_cases(bank))} answers (eval/training), calibration fitted on {len(dev)} answers to "
-        f"{len({c.question_id for c in dev})} other questions (eval/answers/dev.jsonl); labels written by LLM agents, "
+        f"{len({c.question_id for c in dev})} other questions (eval/answers/dev.jsonl) and {len(judged)} to questions with "
+        "criteria; labels written by LLM agents, "
         "not human-calibrated"
     )
-    record = calibrate.calibration(points, pitfalls, fitted_on)
+    record = calibrate.calibration(points, pitfalls, ordered, fitted_on)
     text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
     Path(OUT / f"{EMBEDDED.name}-probe.json").write_text(text, encoding="utf8")
     print(f"written to {OUT}: {adapter.name}, {EMBEDDED.name}.npz, {EMBEDDED.name}-probe.json")
