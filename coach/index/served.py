@@ -137,7 +137,9 @@ def open_served(url: str, index_dir: Path, embedder: Embedder, reranker: Reranke
     folder = index_dir / "served" / name
     if not (folder / "manifest.json").is_file():
         _fetch(client, name, manifest, folder)
-    return Index(folder, manifest, embedder, reranker, lambda: _collection(client, name))
+    return Index(
+        folder, manifest, embedder, reranker, lambda: client.get_collection(name, embedding_function=None)
+    )
 
 
 def served_manifest(client: Any, name: str, url: str) -> Manifest:

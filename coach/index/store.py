@@ -18,12 +18,12 @@ def open_client(folder: Path) -> Any:
     return chromadb.PersistentClient(str(folder / "chroma"), settings=Settings(anonymized_telemetry=False))
 
 
-def open_store(client: Any, embeddings: Any = None, name: str = COLLECTION) -> Any:
-    """langchain's Chroma store over the collection `name`; our embeddings or none, never Chroma's downloading default."""
+def open_store(client: Any, embeddings: Any) -> Any:
+    """langchain's Chroma store over our collection, with our embeddings, never Chroma's downloading default."""
     from langchain_chroma import Chroma
 
     return Chroma(
-        collection_name=name,
+        collection_name=COLLECTION,
         client=client,
         embedding_function=embeddings,
         collection_configuration={"hnsw": {"space": "cosine"}},

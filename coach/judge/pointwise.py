@@ -39,6 +39,11 @@ def features(evidence: Evidence, logit: float, answer: str, contrast: float = 0.
     }
 
 
+def claim_of(point: Point) -> str:
+    """What a fitted readout reads for a point: a criterion by what its highest level asks."""
+    return point.levels[max(point.levels)] if point.levels else point.text
+
+
 class PointwiseJudge:
     name = "pointwise"
 
@@ -58,7 +63,7 @@ class PointwiseJudge:
         criteria = [p for p in case.points if p.is_criterion]
         pitfalls = sorted(case.pitfalls, key=lambda p: p.claim)
         read = [*facts, *criteria] if self._calibration.levels else facts
-        claims = [*(self._claim(p) for p in read), *(p.claim for p in pitfalls)]
+        claims = [*(claim_of(p) for p in read), *(p.claim for p in pitfalls)]
         right = [p.correction for p in pitfalls]
         accusing = {p.claim for p in pitfalls}
         asked = [*claims, *right, *(p.text for p in criteria)]
@@ -107,10 +112,6 @@ class PointwiseJudge:
         if quote is None:
             status = Status.MISSING  # no evidence, no credit
         return Verdict(status=status, probability=round(p, 4), quote=quote, **base)
-
-    def _claim(self, point: Point) -> str:
-        """A criterion is read by what its highest level asks for."""
-        return point.levels[max(point.levels)] if point.levels else point.text
 
     def _level_verdict(self, case: Case, point: Point, evidence: Evidence, reading: Reading) -> Verdict:
         levels = point.levels or {}

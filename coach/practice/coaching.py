@@ -88,7 +88,9 @@ def _next_step(point: Point, verdict: Verdict) -> str:
 def _improved(verdict: Verdict) -> Verdict:
     if verdict.max_level:
         level = min(verdict.max_level, (verdict.level or 0) + 1)
-        return verdict.model_copy(update={"level": level, "status": Status.PARTIAL})
+        return verdict.model_copy(
+            update={"level": level, "level_probabilities": None, "status": Status.PARTIAL}
+        )
     return verdict.model_copy(update={"status": Status.COVERED, "probability": 1.0})
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from coach.bank import Bank
 from coach.domain import Question
+from coach.judge.pointwise import claim_of
 
 HERE = Path(__file__).resolve().parent
 EVAL = HERE.parent
@@ -179,11 +180,7 @@ def criteria(path: Path, bank: Bank) -> list[Case]:
             Case(
                 id=f"{question.id}.criteria-{row['kind']}", question_id=question.id, tier="criteria",
                 question=question.question, answer=row["answer"],
-                claims=(
-                    *(p.text for p in facts),
-                    *((p.levels or {})[tops[p.id]] for p in ranked),
-                    *(p.claim for p in pitfalls),
-                ),
+                claims=(*(claim_of(p) for p in (*facts, *ranked)), *(p.claim for p in pitfalls)),
                 points=len(facts) + len(ranked),
                 label=(
                     *(float(levels[p.id]) for p in facts),
