@@ -2,18 +2,27 @@
 
     score = 100 · max(0, Σ weight·credit − Σ penalty) / Σ weight
 
-over the *judged* points: an unjudged point leaves the denominator and is never counted as zero. The interval is
-exact for independent points that are each covered with their stated probability and criteria that reach each level
-with theirs (a Poisson-binomial sum).
+over the *judged* points: an unjudged point leaves the denominator and is never counted as zero. The interval is that
+of a sum of points that are each covered with their stated probability, and of criteria that reach each level with
+theirs. A judge that is too strict with one point of an answer tends to be too strict with the others: their errors
+share one normal factor (a one-factor Gaussian copula, Vasicek 2002), which widens the sum and leaves every stated
+probability as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from statistics import NormalDist
 
 from coach.domain import PitfallHit, Score, Status, Verdict
 
 CREDIT = {Status.COVERED: 1.0, Status.PARTIAL: 0.5, Status.MISSING: 0.0, Status.CONTRADICTED: 0.0}
+# How alike the errors within one answer are: the values whose 80 % intervals cover 80 % (eval/README.md).
+CORRELATION = {"point": 0.0, "criterion": 0.2}
+_NORMAL = NormalDist()
+_FACTORS = tuple(
+    _NORMAL.inv_cdf((i + 0.5) / 16) for i in range(16)
+)  # equally likely values of the shared factor
 # Below this share of judged weight there is not enough left to call the rest a score.
 MIN_JUDGED_SHARE = 0.5
 
@@ -37,29 +46,54 @@ def credit(verdict: Verdict) -> float:
     return KINDS["criterion" if verdict.max_level else "point"](verdict)
 
 
-def _outcomes(verdict: Verdict) -> dict[float, float]:
-    """{what the point may earn: probability}. Outcomes of no mass are left out: nothing is interpolated towards them."""
+def _outcomes(verdict: Verdict) -> tuple[list[float], list[float]]:
+    """What the point may earn, ascending, and the probability of each outcome."""
     weight = float(verdict.weight)
     if verdict.level_probabilities:
         top = len(verdict.level_probabilities) - 1
-        return {weight * n / top: p for n, p in enumerate(verdict.level_probabilities) if p > 0}
+        return [weight * n / top for n in range(top + 1)], list(verdict.level_probabilities)
     # A verdict without a probability (a structured judge without votes, a bare level) is taken at its word.
-    p = credit(verdict) if verdict.probability is None or verdict.max_level else verdict.probability
-    if verdict.probability is None or verdict.max_level or p in (0.0, 1.0):
-        return {weight * p: 1.0}
-    return {0.0: 1 - p, weight: p}
+    if verdict.probability is None or verdict.max_level:
+        return [weight * credit(verdict)], [1.0]
+    return [0.0, weight], [1 - verdict.probability, verdict.probability]
+
+
+def _given(factor: float, chances: Sequence[float], correlation: float) -> list[float]:
+    """The probabilities of ascending outcomes once the factor that the points share is known."""
+    at_most, below, out = 0.0, 0.0, []
+    for p in chances:
+        at_most += p
+        if at_most <= 0 or at_most >= 1:
+            now = min(1.0, max(0.0, at_most))
+        else:
+            cut = _NORMAL.inv_cdf(at_most)
+            now = _NORMAL.cdf((cut - correlation**0.5 * factor) / (1 - correlation) ** 0.5)
+        out.append(now - below)
+        below = now
+    out[-1] += 1 - below  # stated probabilities are rounded
+    return out
 
 
 def _distribution(verdicts: Iterable[Verdict]) -> list[tuple[float, float]]:
-    """Exact distribution of the sum of independent outcomes as sorted (sum, probability)."""
-    dist = {0.0: 1.0}
-    for verdict in verdicts:
-        step: dict[float, float] = {}
+    """Distribution of the sum as sorted (sum, probability): independent sums, averaged over the shared factor.
+
+    Outcomes of no mass are left out: nothing is interpolated towards them.
+    """
+    known = [(*_outcomes(v), CORRELATION["criterion" if v.max_level else "point"]) for v in verdicts]
+    mixed: dict[float, float] = {}
+    factors = _FACTORS if any(correlation for *_, correlation in known) else (0.0,)
+    for factor in factors:
+        dist = {0.0: 1.0}
+        for earned, chances, correlation in known:
+            step: dict[float, float] = {}
+            for more, p in zip(earned, _given(factor, chances, correlation), strict=True):
+                if p > 0:
+                    for total, mass in dist.items():
+                        step[total + more] = step.get(total + more, 0.0) + mass * p
+            dist = step
         for total, mass in dist.items():
-            for earned, p in _outcomes(verdict).items():
-                step[total + earned] = step.get(total + earned, 0.0) + mass * p
-        dist = step
-    return sorted(dist.items())
+            mixed[total] = mixed.get(total, 0.0) + mass / len(factors)
+    return sorted(mixed.items())
 
 
 def _quantiles(dist: list[tuple[float, float]], low: float, high: float) -> tuple[float, float]:

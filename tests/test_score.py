@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coach import score as arithmetic
 from coach.domain import PitfallHit, Quote, Status, Verdict
 from coach.score import merge, score
 
@@ -71,6 +74,22 @@ def test_interval_of_a_criterion_comes_from_its_levels() -> None:
     # Mid-quantiles of {0: .25, 1: .5, 2: .25}: F − p/2 is .125, .5, .875, so 10 % lies below the first support point.
     unsure = score([verdict(P, 2, 0.5, level=1, max_level=2, level_probabilities=(0.25, 0.5, 0.25))])
     assert unsure and (unsure.low, unsure.value, unsure.high) == (0, 50, 100)
+
+
+def test_errors_of_one_answer_go_together_and_keep_what_each_criterion_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    either = verdict(P, 1, 0.5, level=1, max_level=1, level_probabilities=(0.5, 0.5))
+    monkeypatch.setitem(arithmetic.CORRELATION, "criterion", 0.3)
+    none, one, both = (p for _, p in arithmetic._distribution([either, either]))
+    # Two standard normals of correlation r are both positive with probability 1/4 + asin(r)/2π (Sheppard 1899).
+    assert both == pytest.approx(none)
+    assert both == pytest.approx(0.25 + math.asin(0.3) / (2 * math.pi), abs=0.005)
+    assert one / 2 + both == pytest.approx(0.5)
+    together = score([either] * 4)
+    monkeypatch.setitem(arithmetic.CORRELATION, "criterion", 0.0)
+    alone = score([either] * 4)
+    assert together and alone and together.half_width > alone.half_width
 
 
 def test_interval_of_certain_verdicts_has_no_width() -> None:
