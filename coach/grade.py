@@ -50,6 +50,11 @@ def check_answer(answer: str) -> str:
     return answer
 
 
+def asked_text(question: Question, follow_up: FollowUp | None = None) -> str:
+    """What an answer is judged as an answer to."""
+    return f"{question.question} 追问：{follow_up.ask}" if follow_up else question.question
+
+
 @dataclass(frozen=True, slots=True)
 class FollowUpGrade:
     """`own` is the follow-up's own grade, `merged` the question's grade with the best verdict for every point."""
@@ -82,6 +87,10 @@ class Grader:
             version=__version__,
         )
 
+    def prepare(self, asked: str) -> None:
+        """While the candidate reads and types: let the model read the question, so that the answer is all that is left."""
+        self._judge.prepare(asked)
+
     def grade(
         self,
         question: Question,
@@ -94,7 +103,7 @@ class Grader:
     ) -> Grade:
         """One answer to one question. Raises LLMError when the model cannot be used; never invents a score."""
         grade = self._grade(
-            question.id, question.question, answer, question.rubric, question.pitfalls, on_verdict
+            question.id, asked_text(question), answer, question.rubric, question.pitfalls, on_verdict
         )
         if not follow_up or grade.score is None:
             return grade
@@ -115,8 +124,8 @@ class Grader:
         own_ids = {p.id for p in follow_up.rubric}
         open_ids = {v.point_id for v in grade.verdicts if v.status is not Status.COVERED}
         again = tuple(p for p in question.rubric if p.id in follow_up.targets and p.id in open_ids - own_ids)
-        asked_text = f"{question.question} 追问：{follow_up.ask}"
-        both = self._grade(question.id, asked_text, answer, (*follow_up.rubric, *again), (), on_verdict)
+        text = asked_text(question, follow_up)
+        both = self._grade(question.id, text, answer, (*follow_up.rubric, *again), (), on_verdict)
         own_verdicts = tuple(v for v in both.verdicts if v.point_id in own_ids)
         own = both.model_copy(update={"verdicts": own_verdicts, "score": score(own_verdicts)})
         verdicts = merge(grade.verdicts, both.verdicts)

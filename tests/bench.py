@@ -70,20 +70,20 @@ def main() -> None:
     rows[f"one answer, {len(question.rubric)} points, {len(question.pitfalls)} pitfalls, s"] = round(
         time.perf_counter() - start, 1
     )
-    rows["  prompt tokens of that grade"] = grade.usage.prompt_tokens
-
+    used = grade.usage
+    rows["  its prompt tokens, share from the prefix cache"] = (
+        f"{used.prompt_tokens}, {used.cached_share:.0%}"
+    )
+    computed = max(1, used.prompt_tokens - used.cached_tokens)
+    rows["  the same with every point a full prompt, s (estimated from this run's rate)"] = round(
+        used.prompt_tokens / computed * used.seconds, 1
+    )
     claims = [p.text for p in question.rubric]
     shown = condense(ANSWER, gather(grader._index.embedder, ANSWER, claims))
     start = time.perf_counter()
     _, usage = YesNo(settings, llm).read(question.question, shown, claims)
-    rows["yes/no readout of the 6 points, s"] = round(time.perf_counter() - start, 1)
+    rows["untrained yes/no questions for the points, s"] = round(time.perf_counter() - start, 1)
     rows["  prompt tokens, share from the prefix cache"] = f"{usage.prompt_tokens}, {usage.cached_share:.0%}"
-    rows["  the same tokens without a cache, s (estimated from this run's rate)"] = round(
-        usage.prompt_tokens
-        * (time.perf_counter() - start)
-        / max(1, usage.prompt_tokens - usage.cached_tokens),
-        1,
-    )
     rows["peak memory, GiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     print(json.dumps(rows, ensure_ascii=False, indent=2))
 

@@ -47,22 +47,34 @@ class ScriptedLLM:
         return Reply(text=made, usage=usage, finish_reason="stop")
 
 
-class StatefulFake(ScriptedLLM):
-    """One character is one token; the state after a piece is (its length, 1)."""
+class AdaptedFake(ScriptedLLM):
+    """One character is one token; the log-odds after a piece are its length."""
 
     def __init__(self, digest: str = "model-1", adapter: str = "adapter-1", room: int = 10_000) -> None:
         super().__init__(lambda m: 0.9)
-        self.digest, self.adapter, self.max_state_tokens = digest, adapter, room
-        self.passes: list[tuple[str, list[str]]] = []
+        self.digest, self.adapter, self.max_claims_tokens = digest, adapter, room
+        self.passes: list[tuple[tuple[str, str], list[str]]] = []
+        self.prepared: list[str] = []
 
     def count_tokens(self, text: str) -> int:
         return len(text)
 
-    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[np.ndarray, Usage]:
-        if len(prefix) + sum(map(len, pieces)) > self.max_state_tokens:
+    def prepare(self, beginning: str) -> None:
+        self.prepared.append(beginning)
+
+    def log_odds(
+        self,
+        prefix: tuple[str, str],
+        pieces: Sequence[str],
+        on_each: Callable[[int, float], None] | None = None,
+    ) -> tuple[list[float], Usage]:
+        if sum(map(len, (*prefix, *pieces))) > self.max_claims_tokens:
             raise LLMRejected("too long")
         self.passes.append((prefix, list(pieces)))
-        return np.array([[len(p), 1.0] for p in pieces], dtype=np.float32), Usage(calls=1)
+        for i, piece in enumerate(pieces):
+            if on_each:
+                on_each(i, float(len(piece)))
+        return [float(len(p)) for p in pieces], Usage(calls=1)
 
 
 class HashEmbedder:

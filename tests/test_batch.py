@@ -38,10 +38,10 @@ from coach.batch.stream import stream
 from coach.domain import Fingerprint, Grade, Question, Status, Usage, Verdict
 from coach.errors import LLMRejected, LLMUnavailable, UsageError
 from coach.grade import empty_grade
-from coach.llm.base import StatefulLLM
+from coach.llm.base import AdaptedLLM
 from coach.score import score
 from tests.batch_data import lines, prepare
-from tests.fakes import ScriptedLLM, StatefulFake
+from tests.fakes import AdaptedFake, ScriptedLLM
 
 FINGERPRINT = Fingerprint(
     model="m", judge="j", prompts={}, calibration="c", knowledge="k", embedder="e", version="1"
@@ -592,13 +592,14 @@ def test_passing_failures_are_asked_again_and_refusals_are_not() -> None:
         refused.chat([], max_tokens=1)
 
 
-def test_a_paced_model_keeps_its_states_so_that_batch_reads_what_practice_reads() -> None:
-    inner = StatefulFake(adapter="a")
+def test_a_paced_model_keeps_its_adapter_so_that_batch_reads_what_practice_reads() -> None:
+    inner = AdaptedFake(adapter="a")
     paced = pace(inner, Throttle(1))
-    assert isinstance(paced, StatefulLLM) and (paced.digest, paced.adapter) == ("model-1", "a")
-    states, usage = paced.states("甲", ["乙", "丙丁"])
-    assert states.tolist() == [[1.0, 1.0], [2.0, 1.0]] and paced.spent == usage
-    assert not isinstance(pace(ScriptedLLM(lambda m: "x"), Throttle(1)), StatefulLLM)
+    assert isinstance(paced, AdaptedLLM) and (paced.digest, paced.adapter) == ("model-1", "a")
+    told: list[tuple[int, float]] = []
+    found, usage = paced.log_odds(("甲", ""), ["乙", "丙丁"], lambda i, v: told.append((i, v)))
+    assert found == [1.0, 2.0] and told == [(0, 1.0), (1, 2.0)] and paced.spent == usage
+    assert not isinstance(pace(ScriptedLLM(lambda m: "x"), Throttle(1)), AdaptedLLM)
 
 
 @pytest.mark.parametrize("fsync", ["always", "interval", "never"])

@@ -14,13 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
 from coach.domain import Usage
 from coach.errors import LLMError, LLMUnavailable, LLMUnreadable
 from coach.llm import LLM
-from coach.llm.base import Capabilities, ChatOptions, Reply, StatefulLLM
+from coach.llm.base import AdaptedLLM, Capabilities, ChatOptions, Reply
 from coach.prompts import Messages
 
 T = TypeVar("T")
@@ -179,24 +176,32 @@ class PacedLLM:
         self.throttle.pause(self._rng.uniform(0.1 * longest, longest))
 
 
-class PacedStates(PacedLLM):
-    """The same for a model whose states can be read: a trained readout must find in it what it finds in the model."""
+class PacedAdapted(PacedLLM):
+    """The same for a model with an adapter: batch must find in it what practice finds in the model."""
 
-    def __init__(self, llm: StatefulLLM, throttle: Throttle, *, attempts: int = 6) -> None:
+    def __init__(self, llm: AdaptedLLM, throttle: Throttle, *, attempts: int = 6) -> None:
         super().__init__(llm, throttle, attempts=attempts)
-        self._stateful = llm
-        self.digest, self.adapter, self.max_state_tokens = llm.digest, llm.adapter, llm.max_state_tokens
+        self._adapted = llm
+        self.digest, self.adapter, self.max_claims_tokens = llm.digest, llm.adapter, llm.max_claims_tokens
 
     def count_tokens(self, text: str) -> int:
-        return self._stateful.count_tokens(text)
+        return self._adapted.count_tokens(text)
 
-    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
-        found, usage = self._insist(lambda: self._stateful.states(prefix, pieces))
+    def prepare(self, beginning: str) -> None:
+        self._insist(lambda: self._adapted.prepare(beginning))
+
+    def log_odds(
+        self,
+        prefix: tuple[str, str],
+        pieces: Sequence[str],
+        on_each: Callable[[int, float], None] | None = None,
+    ) -> tuple[list[float], Usage]:
+        found, usage = self._insist(lambda: self._adapted.log_odds(prefix, pieces, on_each))
         self._count(usage)
         return found, usage
 
 
 def pace(llm: LLM, throttle: Throttle, *, attempts: int = 6) -> PacedLLM:
-    if isinstance(llm, StatefulLLM):
-        return PacedStates(llm, throttle, attempts=attempts)
+    if isinstance(llm, AdaptedLLM):
+        return PacedAdapted(llm, throttle, attempts=attempts)
     return PacedLLM(llm, throttle, attempts=attempts)

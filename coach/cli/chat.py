@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coach.cli.feedback import View
+from coach.cli.loading import Loader
 from coach.cli.terminal import Interrupted, Reader, edit
 from coach.domain import Status, Verdict
 from coach.errors import CoachError, UsageError
@@ -21,44 +21,8 @@ from coach.practice.interview import Interview, NothingGraded, Outcome
 from coach.practice.progress import summary
 
 if TYPE_CHECKING:
-    from coach.grade import Grader, OnAsking
+    from coach.grade import OnAsking
     from coach.judge.base import OnVerdict
-
-
-class Loader:
-    """Loads the grader in the background, while the first question is read and answered."""
-
-    def __init__(self, load: Callable[[], Grader]) -> None:
-        self._load = load
-        self._thread: threading.Thread | None = None
-        self._made: Grader | None = None
-        self._error: Exception | None = None
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._made = self._load()
-        except Exception as e:
-            self._error = e
-
-    @property
-    def loading(self) -> bool:
-        return self._thread is None or self._thread.is_alive()
-
-    def __call__(self) -> Grader:
-        """Waits for the grader; raises what loading raised, and loads anew at the next call."""
-        self.start()
-        assert self._thread is not None
-        while self._thread.is_alive():
-            self._thread.join(0.1)  # in slices, so that Ctrl-C is heard
-        if self._made is None:
-            error, self._error, self._thread = self._error, None, None
-            raise error or RuntimeError("the grader was not loaded")
-        return self._made
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +114,7 @@ class Chat:
         assert prompt is not None
         self.interview.store.touch(prompt.turn.id, self.now())
         self.view.prompt(prompt, self.interview.time_left)
+        self.loader.prepare(prompt.judged_as)
         self._shown = prompt.turn.id
         if prompt.turn.draft and self.reader.interactive:
             self._default = prompt.turn.draft

@@ -138,7 +138,7 @@ def _need_model(config: Settings) -> None:
 
 
 def _loader(config: Settings, judge: str | None) -> Any:
-    from coach.cli.chat import Loader
+    from coach.cli.loading import Loader
 
     def load() -> Grader:
         from coach import wiring

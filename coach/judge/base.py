@@ -45,4 +45,7 @@ class Judge(Protocol):
     prompts: dict[str, str]
     calibration: str
 
+    def prepare(self, question: str) -> None:
+        """Called when a question is asked, before there is an answer: what can be done ahead is done now."""
+
     def judge(self, case: Case, on_verdict: OnVerdict | None = None) -> Judgement: ...

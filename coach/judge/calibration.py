@@ -62,11 +62,13 @@ class Levels:
 class Calibration:
     """`version` names file and content. `covered` > `partial` are probability thresholds of the verdicts.
 
-    `levels` is None when the readout was never fitted on criteria.
+    `made_for`: digests of model, adapter and prompt that it was fitted on, None when it is for anyone. `levels` is
+    None when the readout was never fitted on criteria.
     """
 
     version: str
     fitted_on: str
+    made_for: dict[str, str] | None
     point: Head
     pitfall: Head
     covered: float
@@ -97,6 +99,7 @@ def load_calibration(model: str, readout: str, folder: Path | None = None) -> Ca
         return Calibration(
             version=f"{path.stem}@{sha256(text)[:8]}",
             fitted_on=data["fitted_on"],
+            made_for=data.get("made_for"),
             point=_head(data["point"]),
             pitfall=_head(data["pitfall"]),
             covered=thresholds["covered"],

@@ -55,7 +55,10 @@ class PointwiseJudge:
         self._calibration = load_calibration(llm.name, self._readout.name)
         self.model = llm.name
         self.prompts = {**self._readout.prompts, self._level.name: self._level.content_hash}
-        self.calibration = "+".join(v for v in (self._calibration.version, self._readout.version) if v)
+        self.calibration = self._calibration.version
+
+    def prepare(self, question: str) -> None:
+        self._readout.prepare(question)
 
     def judge(self, case: Case, on_verdict: OnVerdict | None = None) -> Judgement:
         # An order of our own: a readout that sees all claims at once must not depend on how a rubric is arranged.

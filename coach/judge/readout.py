@@ -1,9 +1,8 @@
 """How a claim's truth in an answer is read out of a language model: the exchangeable part of the pointwise judge.
 
 `YesNo` asks one yes/no question per claim and works with every endpoint that returns token probabilities.
-`Probe` runs question, answer and all claims through one forward pass and reads the hidden state after each claim
-with a trained linear head (a linear probe, Alain & Bengio 2016; the model's upper layers may carry a LoRA adapter
-trained for it); it belongs to one model and is a small data file.
+`Trained` writes claim after claim behind question and answer, each of which sees the ones before it, to a model that
+carries a LoRA adapter (Hu et al. 2021, arXiv 2106.09685) trained to say 是 or 否 there.
 Both give a log-odds per claim.
 """
 
@@ -15,21 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from coach.config import Settings, resource
+from coach.config import Settings
 from coach.domain import Usage
-from coach.errors import CoachError
+from coach.judge.calibration import load_calibration
 from coach.llm import LLM, Reply
-from coach.llm.base import StatefulLLM
+from coach.llm.base import AdaptedLLM
 from coach.prompts import load_prompt
-from coach.text import neutralise, sha256
+from coach.text import neutralise
 
 YES = frozenset({"是", "是的", "yes", "对", "“是”", "y", "true"})
 NO = frozenset({"否", "不", "不是", "no", "没有", "没", "“否”", "n", "false"})
 TOP = 20
 _FLOOR = 1e-6
+_FENCE = "\n<<<\n"  # in prompts/judge-claims.md, before the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,11 @@ OnReading = Callable[[int, Reading], None]
 
 
 class Readout(Protocol):
-    """`version` goes into the fingerprint."""
-
     name: str
-    version: str
     prompts: dict[str, str]
+
+    def prepare(self, question: str) -> None:
+        """Called when a question is asked, before there is an answer."""
 
     def read(
         self, question: str, answer: str, claims: Sequence[str], on_reading: OnReading | None = None
@@ -67,12 +64,14 @@ class YesNo:
     """One question per claim, the claim last: the server's prefix cache pays for question and answer once."""
 
     name = "yes-no"
-    version = ""
 
     def __init__(self, settings: Settings, llm: LLM) -> None:
         self._llm = llm
         self._prompt = load_prompt(settings.prompts, "judge-point")
         self.prompts = {self._prompt.name: self._prompt.content_hash}
+
+    def prepare(self, question: str) -> None:
+        pass
 
     def read(
         self, question: str, answer: str, claims: Sequence[str], on_reading: OnReading | None = None
@@ -91,93 +90,57 @@ class YesNo:
         return readings, usage
 
 
-@dataclass(frozen=True, slots=True)
-class LinearHead:
-    """logit = (state − mean) / scale · weight + bias, all of shape (hidden,).
+class Trained:
+    """Claims one after the other in one text: the caller fixes their order. It belongs to one model and adapter."""
 
-    Made for one prompt, one model and one adapter of it ("" for none).
-    """
+    name = "adapter"
 
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    bias: float
-    model_digest: str
-    prompt_hash: str
-    adapter: str
-    version: str
-
-    def __call__(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray((states - self.mean) / self.scale @ self.weight + self.bias, dtype=np.float32)
-
-
-def load_head(path: Path) -> LinearHead:
-    try:
-        with np.load(path) as data:
-            return LinearHead(
-                mean=data["mean"].astype(np.float32),
-                scale=data["scale"].astype(np.float32),
-                weight=data["weight"].astype(np.float32),
-                bias=float(data["bias"]),
-                model_digest=str(data["model_digest"]),
-                prompt_hash=str(data["prompt_hash"]),
-                adapter=str(data["adapter"]) if "adapter" in data else "",
-                version=f"{path.stem}@{sha256(path.read_bytes())[:8]}",
-            )
-    except (OSError, KeyError, ValueError) as e:
-        raise CoachError(
-            f"{path}: the readout cannot be read: {e}", "restore the file from the distribution"
-        ) from e
-
-
-class Probe:
-    """One pass for all claims, each of which sees the ones before it: the caller fixes their order."""
-
-    name = "probe"
-
-    def __init__(self, settings: Settings, llm: StatefulLLM, head: LinearHead | None) -> None:
+    def __init__(self, settings: Settings, llm: AdaptedLLM) -> None:
         self._llm = llm
-        self._head = head
-        self._prompt = load_prompt(settings.prompts, "judge-probe")
+        self._prompt = load_prompt(settings.prompts, "judge-claims")
         self.prompts = {self._prompt.name: self._prompt.content_hash}
-        self.version = head.version if head else ""
 
-    @staticmethod
-    def fitting(settings: Settings, llm: LLM, folder: Path | None = None) -> Probe | None:
-        """The probe for this very model, adapter and prompt, or None: then the untrained readout is used."""
-        path = (folder or resource("eval") / "calibration") / f"{llm.name}.npz"
-        if not path.is_file() or not isinstance(llm, StatefulLLM):
-            return None
-        head = load_head(path)
-        probe = Probe(settings, llm, head)
-        made_for = (head.model_digest, head.adapter)
-        fits = made_for == (llm.digest, llm.adapter) and head.prompt_hash in probe.prompts.values()
-        return probe if fits else None
+    def fits(self, folder: Path | None = None) -> bool:
+        """Was the calibration made for this very model, adapter and prompt?"""
+        here = {"model": self._llm.digest, "adapter": self._llm.adapter, **self.prompts}
+        return load_calibration(self._llm.name, self.name, folder).made_for == here
 
-    def states(self, question: str, answer: str, claims: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
-        """States after each claim, (len(claims), hidden), in the order of `claims`."""
+    def prepare(self, question: str) -> None:
+        self._llm.prepare(self._prefix(question, "")[0])
+
+    def _prefix(self, question: str, answer: str) -> tuple[str, str]:
+        """What stands before the answer, and the answer with what follows."""
         system, user = (m["content"] for m in self._prompt.fill(question=neutralise(question), answer=answer))
-        prefix = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}"
+        before, fence, after = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}".partition(
+            _FENCE
+        )
+        return before + fence, after
+
+    def passes(
+        self, question: str, answer: str, claims: Sequence[str]
+    ) -> list[tuple[tuple[str, str], list[str]]]:
+        """(prefix, pieces) of the texts to be read, as few as the model has room for; claims keep their order."""
+        prefix = self._prefix(question, answer)
         pieces = [f"\n要点：{neutralise(claim)}\n是否答到：" for claim in claims]
-        usage = Usage()
-        parts = []
-        room = self._llm.max_state_tokens - self._llm.count_tokens(prefix)
-        for group in _fit(pieces, [self._llm.count_tokens(p) for p in pieces], room):
-            states, used = self._llm.states(prefix, [pieces[j] for j in group])
-            usage += used
-            parts.append(states)
-        return np.concatenate(parts), usage
+        room = self._llm.max_claims_tokens - sum(map(self._llm.count_tokens, prefix))
+        groups = _fit(pieces, [self._llm.count_tokens(p) for p in pieces], room)
+        return [(prefix, [pieces[i] for i in group]) for group in groups]
 
     def read(
         self, question: str, answer: str, claims: Sequence[str], on_reading: OnReading | None = None
     ) -> tuple[list[Reading], Usage]:
-        if self._head is None:
-            raise CoachError("this probe has no trained head")
-        states, usage = self.states(question, answer, claims)
-        readings = [Reading(float(z)) for z in self._head(states)]
-        for i, reading in enumerate(readings):
-            if on_reading:
-                on_reading(i, reading)
+        readings: list[Reading] = []
+        usage = Usage()
+        for prefix, pieces in self.passes(question, answer, claims):
+            before = len(readings)
+
+            def tell(i: int, logit: float, before: int = before) -> None:
+                if on_reading:
+                    on_reading(before + i, Reading(logit))
+
+            found, used = self._llm.log_odds(prefix, pieces, tell)
+            readings += [Reading(logit) for logit in found]
+            usage += used
         return readings, usage
 
 
@@ -194,5 +157,7 @@ def _fit(pieces: Sequence[str], sizes: Sequence[int], room: int) -> list[list[in
     return groups
 
 
-def choose_readout(settings: Settings, llm: LLM) -> Readout:
-    return Probe.fitting(settings, llm) or YesNo(settings, llm)
+def choose_readout(settings: Settings, llm: LLM, folder: Path | None = None) -> Readout:
+    if isinstance(llm, AdaptedLLM) and llm.adapter and (trained := Trained(settings, llm)).fits(folder):
+        return trained
+    return YesNo(settings, llm)

@@ -116,6 +116,9 @@ class StructuredJudge:
         self.model = llm.name
         self.prompts = {p.name: p.content_hash for p in (self._prompt, self._repair)}
 
+    def prepare(self, question: str) -> None:
+        pass
+
     def judge(self, case: Case, on_verdict: OnVerdict | None = None) -> Judgement:
         reply, raw, usage, error = self._ask(case)
         if reply is None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Required, TypedDict, Unpack, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
 
 from coach.domain import Usage
 from coach.prompts import Messages
@@ -60,19 +57,31 @@ class LLM(Protocol):
 
 
 @runtime_checkable
-class StatefulLLM(LLM, Protocol):
-    """A model whose hidden states can be read. `digest` names the weights that a trained readout belongs to.
+class AdaptedLLM(LLM, Protocol):
+    """A model that carries an adapter trained to judge claims; chat goes without it.
 
-    `adapter` is the digest of the LoRA adapter at work while states are read ("" when there is none); chat goes
-    without it.
+    `digest` names the weights, `adapter` the adapter ("" when there is none): what was fitted on one fits no other.
     """
 
     digest: str
     adapter: str
-    max_state_tokens: int
+    max_claims_tokens: int
 
     def count_tokens(self, text: str) -> int: ...
 
-    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
-        """Last-layer states at the end of each piece of `prefix + pieces[0] + pieces[1] …`: (len(pieces), hidden)."""
+    def prepare(self, beginning: str) -> None:
+        """Read ahead what the next `log_odds` will begin with."""
+        ...
+
+    def log_odds(
+        self,
+        prefix: tuple[str, str],
+        pieces: Sequence[str],
+        on_each: Callable[[int, float], None] | None = None,
+    ) -> tuple[list[float], Usage]:
+        """Log-odds of 是 against 否 as what follows each piece of `prefix + pieces[0] + pieces[1] …`, one a piece.
+
+        `prefix`: what may have been read ahead, and the rest. `on_each` gets the numbers as they come. LLMRejected
+        when all together is longer than `max_claims_tokens`.
+        """
         ...

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from coach.domain import Usage
-from coach.errors import LLMRejected, LLMUnavailable, ModelError
+from coach.errors import LLMRejected, LLMUnavailable, LLMUnreadable, ModelError
 from coach.llm.base import Capabilities, Reply
 from coach.llm.models import EMBEDDED
 from coach.llm.openai_chat import OpenAIChat
@@ -25,9 +23,8 @@ from coach.prompts import Messages
 from coach.text import sha256
 
 CONTEXT_TOKENS = 4096
-# A pass that reads states must fit into one physical batch, and every token of it holds a row of logits
-# (0.6 MB each): 512 keeps the whole process under 2.5 GiB. Longer cases are read in several passes.
-STATE_TOKENS = 512
+# The adapter was trained on question, answer and claims of this length; more claims are read in several goes.
+CLAIMS_TOKENS = 512
 
 
 @cache
@@ -51,10 +48,6 @@ def _server(model: Path, adapter: Path | None) -> tuple[Any, str, str]:
     p.port = 0
     p.api_keys = [key]
     p.n_ctx = CONTEXT_TOKENS
-    p.n_batch = p.n_ubatch = STATE_TOKENS
-    p.embedding = True  # beside chat, one state per token: what a trained readout reads
-    p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_NONE
-    p.embd_normalize = -1
     p.n_parallel = 1  # one slot, so that consecutive prompts find their prefix in its cache
     p.n_gpu_layers = 0
     p.cpuparams.n_threads = threads
@@ -81,7 +74,7 @@ def _server(model: Path, adapter: Path | None) -> tuple[Any, str, str]:
 class EmbeddedChat(OpenAIChat):
     """Chat with the embedded model. `server` holds the engine alive as long as someone may ask it.
 
-    The adapter was trained to make states readable, on the shipped weights; chat is the model's own, without it.
+    The adapter, trained on the shipped weights, is at work in `log_odds` only; chat is the model's own.
     """
 
     def __init__(self, model: Path, timeout: float, adapter: Path | None = None) -> None:
@@ -94,6 +87,9 @@ class EmbeddedChat(OpenAIChat):
         name = EMBEDDED.name if shipped else model.stem
         self.digest = EMBEDDED.digest if shipped else ""
         self.adapter = sha256(adapter.read_bytes()) if adapter else ""
+        self._answers: tuple[int, ...] | None = None
+        self._turn = threading.Lock()  # one slot: what is in its cache is known between two requests only
+        self._begun: list[int] | None = None  # what exactly it holds, when that is known
         self._native = httpx.Client(
             base_url=address, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=600.0
         )
@@ -107,12 +103,14 @@ class EmbeddedChat(OpenAIChat):
             max_retries=1,
         )
 
-    max_state_tokens = STATE_TOKENS
+    max_claims_tokens = CLAIMS_TOKENS
 
     def _request(self, messages: Messages, **options: Any) -> Reply:
         if self.adapter:
             options["extra_body"] = {"lora": [{"id": 0, "scale": 0.0}]}
-        return super()._request(messages, **options)
+        with self._turn:
+            self._begun = None
+            return super()._request(messages, **options)
 
     def _tokenize(self, text: str) -> list[int]:
         tokens: list[int] = self._post("/tokenize", {"content": text, "parse_special": True})["tokens"]
@@ -133,16 +131,66 @@ class EmbeddedChat(OpenAIChat):
                 f"the embedded engine failed at {path}: {e}", "try again; if it persists: coach doctor"
             ) from e
 
-    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
-        """One forward pass. LLMRejected when the text is longer than `max_state_tokens`."""
+    def prepare(self, beginning: str) -> None:
+        with self._turn:
+            self._begin(self._tokenize(beginning))
+
+    def _begin(self, ids: list[int]) -> Usage:
+        """Have the engine hold exactly `ids`.
+
+        What the cache holds moves the last digits of a number. Every answer is computed in the same steps, whether
+        its beginning was read ahead or not and whatever was asked before, so that a grade repeats.
+        """
+        if self._begun == ids:
+            return Usage()
+        self._begun, (_, usage) = None, self._next(ids, fresh=True)
+        self._begun = ids
+        return usage
+
+    def _next(self, ids: list[int], fresh: bool = False) -> tuple[Any, Usage]:
+        """The engine's reply to one token after `ids`."""
         start = time.perf_counter()
-        ids = self._tokenize(prefix)
-        ends = []
-        for piece in pieces:
-            ids += self._tokenize(piece)
-            ends.append(len(ids) - 1)
-        if len(ids) > STATE_TOKENS:
-            raise LLMRejected(f"{len(ids)} tokens are too many for one pass of {STATE_TOKENS}")
-        rows = self._post("/embedding", {"content": ids})[0]["embedding"]
-        states = np.array([rows[i] for i in ends], dtype=np.float32)
-        return states, Usage(calls=1, prompt_tokens=len(ids), seconds=time.perf_counter() - start)
+        body = {"prompt": ids, "n_predict": 1, "n_probs": 4, "temperature": 0.0, "cache_prompt": not fresh,
+                "lora": [{"id": 0, "scale": 1.0}]}  # fmt: skip
+        reply = self._post("/completion", body)
+        cached = int(reply.get("timings", {}).get("cache_n", 0))
+        took = time.perf_counter() - start
+        return reply, Usage(calls=1, prompt_tokens=len(ids), cached_tokens=cached, seconds=took)
+
+    def log_odds(
+        self,
+        prefix: tuple[str, str],
+        pieces: Sequence[str],
+        on_each: Callable[[int, float], None] | None = None,
+    ) -> tuple[list[float], Usage]:
+        """One request a piece: all that came before it is in the engine's cache, so only the piece is computed."""
+        beginning, rest = map(self._tokenize, prefix)
+        parts = [self._tokenize(piece) for piece in pieces]
+        if (size := len(beginning) + len(rest) + sum(map(len, parts))) > CLAIMS_TOKENS:
+            raise LLMRejected(f"{size} tokens are too many for one go of {CLAIMS_TOKENS}")
+        found = []
+        with self._turn:
+            usage = self._begin(beginning)
+            self._begun = None
+            ids = beginning + rest
+            for i, part in enumerate(parts):
+                ids = ids + part
+                reply, used = self._next(ids)
+                usage += used
+                found.append(self._said_yes(reply))
+                if on_each:
+                    on_each(i, found[-1])
+        return found, usage
+
+    def _said_yes(self, reply: Any) -> float:
+        """The adapter lifts both answers above every other token, so both are among the likeliest."""
+        if self._answers is None:
+            self._answers = tuple(self._tokenize(word)[0] for word in ("是", "否"))
+        try:
+            near = {
+                t["id"]: float(t["logprob"]) for t in reply["completion_probabilities"][0]["top_logprobs"]
+            }
+            yes, no = (near[i] for i in self._answers)
+        except (KeyError, IndexError, TypeError, ValueError) as e:
+            raise LLMUnreadable(f"the embedded engine said neither 是 nor 否: {e!r}") from e
+        return yes - no

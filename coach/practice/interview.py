@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from coach.domain import Grade, Question, Status, Usage
-from coach.grade import Grader, OnAsking, check_answer
+from coach.grade import Grader, OnAsking, asked_text, check_answer
 from coach.judge.base import OnVerdict
 from coach.messages import Refused
 from coach.practice import plan, schedule
@@ -42,6 +42,11 @@ class Prompt:
     @property
     def text(self) -> str:
         return self.turn.prompt
+
+    @property
+    def judged_as(self) -> str:
+        """What the answer is judged as an answer to: for a follow-up the question and it."""
+        return asked_text(self.round.question, self.turn.follow_up)
 
 
 @dataclass(frozen=True, slots=True)

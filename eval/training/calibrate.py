@@ -21,7 +21,7 @@ from coach.judge.evidence import Evidence, condense, gather
 from coach.judge.pointwise import features
 
 FOLDS = 7
-SPARED = 0.85  # of the points not made, so many at least must earn nothing, not even half
+SPARED = 0.87  # of the points not made, so many at least must earn nothing, not even half
 SEED = 7
 STRENGTH = 0.3  # inverse L2 penalty on standardised features
 # Evidence features helped on tidy answers and hurt on others: there, a point near in wording was often one negated.

@@ -198,7 +198,8 @@ def stages(bank: Bank) -> list[list[Case]]:
     """What is trained on first and what afterwards. No question of eval/answers is among it.
 
     The first stage learns to read claims from tidy answers; the second meets answers as people give them, with
-    every third case of the first again so that it is not forgotten.
+    every third case of the first again so that it is not forgotten; the third more of those, said as unlike the rubric
+    as people say things, and criteria, with an eighth of what came before.
     """
     held_out = {
         r["question_id"] for s in ("dev", "test") for _, r in read_jsonl(EVAL / "answers" / f"{s}.jsonl")
@@ -213,8 +214,19 @@ def stages(bank: Bank) -> list[list[Case]]:
         *references(bank, frozenset(own | held_out)),
         *general(HERE / "general.jsonl"),
     ]
-    again = random.Random(SEED).sample(tidy, len(tidy) // 3)
-    return [tidy, [*free, *general(HERE / "students.jsonl"), *again]]
+    spoken = [*free, *general(HERE / "students.jsonl")]
+    everyday = [
+        *labelled(HERE / "everyday.jsonl", bank),
+        *general(HERE / "exams.jsonl"),
+        *criteria(HERE / "criteria.jsonl", bank),
+    ]
+    assert not (seen := {c.question_id for c in everyday}) & held_out, sorted(seen & held_out)
+    rng = random.Random(SEED)
+    return [
+        tidy,
+        [*spoken, *rng.sample(tidy, len(tidy) // 3)],
+        [*everyday, *rng.sample(spoken, len(spoken) // 8), *rng.sample(tidy, len(tidy) // 16)],
+    ]
 
 
 def training_cases(bank: Bank) -> list[Case]:

@@ -12,6 +12,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,13 @@ import gguf
 import numpy as np
 import torch
 from data import Case
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from coach.config import load_settings
 from coach.domain import Usage
-from coach.judge.readout import Probe, load_head
+from coach.judge.readout import Trained
 from coach.llm.base import Capabilities
-from coach.llm.embedded import STATE_TOKENS
+from coach.llm.embedded import CLAIMS_TOKENS
 from coach.text import neutralise, sha256
 
 FROZEN = 18  # layers below this one of 28 are left alone
@@ -36,7 +36,8 @@ RATE = 2e-4
 HEAD_RATE = 1e-4
 BATCH = 8  # answers a step
 SEED = 7
-STAGES = 2
+STAGES = 3
+LIFT = 60.0  # logits of this model stay below 40
 MODULES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -49,30 +50,30 @@ MODULES = {
 Pass = tuple[list[int], list[int]]  # token ids, positions of the claims' last tokens
 
 
-class _Recorder:
-    """Stands where the engine stands and keeps what the probe would have sent it: the very tokens of the product."""
+class _Tokens:
+    """Stands where the engine stands and counts its tokens, so that texts are cut as the product cuts them."""
 
     name = digest = adapter = ""
-    max_state_tokens = STATE_TOKENS
+    max_claims_tokens = CLAIMS_TOKENS
     capabilities = Capabilities(logprobs=False, json_mode="none")
 
     def __init__(self, tokenizer: Any) -> None:
-        self._encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
-        self.seen: list[Pass] = []
+        self._tokenizer = tokenizer
 
-    def chat(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError("the recorder does not chat")
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def count_tokens(self, text: str) -> int:
-        return len(self._encode(text))
+        return len(self.encode(text))
 
-    def states(self, prefix: str, pieces: Sequence[str]) -> tuple[NDArray[np.float32], Usage]:
-        ids, ends = list(self._encode(prefix)), []
-        for piece in pieces:
-            ids += self._encode(piece)
-            ends.append(len(ids) - 1)
-        self.seen.append((ids, ends))
-        return np.zeros((len(pieces), 1), dtype=np.float32), Usage()
+    def chat(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError("it only counts")
+
+    def prepare(self, beginning: str) -> None:
+        raise NotImplementedError("it only counts")
+
+    def log_odds(self, *_: Any, **__: Any) -> tuple[list[float], Usage]:
+        raise NotImplementedError("it only counts")
 
 
 class Adapted(nn.Module):
@@ -109,9 +110,9 @@ class Reader:
             model.parent, dtype=torch.bfloat16, **source
         ).model.eval()
         self.tokenizer = AutoTokenizer.from_pretrained(model.parent, **source)
-        self.recorder = _Recorder(self.tokenizer)
-        self._probe = Probe(load_settings(), self.recorder, None)
-        self._cache, self._keep = cache, keep
+        self.tokens = _Tokens(self.tokenizer)
+        self._asking = Trained(load_settings(), self.tokens)
+        self._cache, self.keep = cache, keep
         cache.mkdir(parents=True, exist_ok=True)
         for weight in self.net.parameters():
             weight.requires_grad_(False)
@@ -121,21 +122,30 @@ class Reader:
                 owner, name = path.split(".")
                 block = getattr(layer, owner)
                 setattr(block, name, Adapted(getattr(block, name)))
-        self.start = load_head(start)
-        self.weight = nn.Parameter(torch.tensor(self.start.weight))
-        self.bias = nn.Parameter(torch.tensor(self.start.bias))
+        with np.load(start) as kept:
+            self.mean, self.scale = torch.tensor(kept["mean"]).float(), torch.tensor(kept["scale"]).float()
+            self.weight = nn.Parameter(torch.tensor(kept["weight"]).float())
+            self.bias = nn.Parameter(torch.tensor(float(kept["bias"])))
 
     @property
-    def prompt_hash(self) -> str:
-        return next(iter(self._probe.prompts.values()))
+    def prompts(self) -> dict[str, str]:
+        return self._asking.prompts
 
     def adapted(self) -> list[nn.Parameter]:
         return [w for layer in self.upper for w in layer.parameters() if w.requires_grad]
 
     def passes(self, question: str, shown: str, claims: Sequence[str]) -> list[Pass]:
-        self.recorder.seen = []
-        self._probe.states(question, neutralise(shown), claims)
-        return self.recorder.seen
+        return [
+            self.tokenized(prefix, pieces)
+            for prefix, pieces in self._asking.passes(question, neutralise(shown), claims)
+        ]
+
+    def tokenized(self, prefix: tuple[str, str], pieces: Sequence[str]) -> Pass:
+        ids, ends = [*self.tokens.encode(prefix[0]), *self.tokens.encode(prefix[1])], []
+        for piece in pieces:
+            ids += self.tokens.encode(piece)
+            ends.append(len(ids) - 1)
+        return ids, ends
 
     def entering(self, ids: list[int]) -> Tensor:
         """(tokens, hidden): what layer FROZEN gets."""
@@ -148,7 +158,7 @@ class Reader:
             for layer in self.net.layers[:FROZEN]:
                 h = layer(h, attention_mask=None, position_embeddings=angles)
         entered = h[0, : len(ids)].clone()
-        if self._keep:
+        if self.keep:
             torch.save(entered, kept)
         return entered
 
@@ -166,9 +176,14 @@ class Reader:
         return self.net.norm(h + last.mlp(last.post_attention_layernorm(h))).float()
 
     def logits(self, passes: Sequence[Pass]) -> Tensor:
-        """(claims,) log-odds."""
-        mean, scale = torch.tensor(self.start.mean), torch.tensor(self.start.scale)
-        return torch.cat([(self.states(*p) - mean) / scale @ self.weight + self.bias for p in passes])
+        """(claims,) log-odds as they are trained."""
+        return torch.cat(
+            [(self.states(*p) - self.mean) / self.scale @ self.weight + self.bias for p in passes]
+        )
+
+    def read_out(self, states: Tensor) -> Tensor:
+        """(claims,) log-odds as the engine says them: its output layer has no constant; the calibration has one."""
+        return states @ (self.weight / self.scale).detach()
 
 
 def _padded(h: Tensor) -> Tensor:
@@ -184,10 +199,25 @@ def loss_of(logits: Tensor, label: Sequence[float]) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(logits[known], y[known], reduction="sum")
 
 
-def train(reader: Reader, cases: list[Case], epochs: float, path: Path, rate: float = RATE) -> None:
-    """AdamW, a short warm-up and a cosine down. Writes `path` every 60 steps; prints the running loss."""
+def reordered(case: Case, rng: random.Random) -> Case:
+    """The same case with its claims in random order; only what the loss needs follows them."""
+    order = [
+        *rng.sample(range(case.points), case.points),
+        *rng.sample(range(case.points, len(case.claims)), len(case.claims) - case.points),
+    ]
+    claims, label = tuple(case.claims[i] for i in order), tuple(case.label[i] for i in order)
+    return replace(case, claims=claims, label=label)
+
+
+def train(
+    reader: Reader, cases: list[Case], epochs: float, path: Path, rate: float = RATE, shuffled: bool = False
+) -> None:
+    """AdamW, a short warm-up and a cosine down. Writes `path` every 60 steps; prints the running loss.
+
+    `shuffled`: points come in another order each time, and pitfalls after them in another order of their own.
+    """
     rng = random.Random(SEED)
-    passes = {c.id: reader.passes(c.question, c.answer.strip(), c.claims) for c in cases}
+    reader.keep = not shuffled  # no pass comes twice
     total = int(len(cases) * epochs / BATCH)
     warm = max(10, total // 20)
     head = [reader.weight, reader.bias]
@@ -212,7 +242,9 @@ def train(reader: Reader, cases: list[Case], epochs: float, path: Path, rate: fl
         batch = [queue.pop() for _ in range(min(BATCH, len(queue)))]
         loss = 0.0
         for case in batch:
-            part = loss_of(reader.logits(passes[case.id]), case.label) / (6 * BATCH)
+            asked = reordered(case, rng) if shuffled else case
+            passes = reader.passes(asked.question, asked.answer.strip(), asked.claims)
+            part = loss_of(reader.logits(passes), asked.label) / (6 * BATCH)
             part.backward()
             loss += float(part.detach())
         nn.utils.clip_grad_norm_(reader.adapted(), 1.0)
@@ -237,6 +269,17 @@ def checkpoint(cache: Path, stage: int) -> Path:
     return cache / f"stage-{stage}.pt"
 
 
+def average(path: Path, earlier: Path) -> None:
+    """Put the mean of two checkpoints of one course of training into `path`: between what a stage began and ended
+    with lies a judge that has learned the new and forgotten less (Wortsman et al. 2022, arXiv 2109.01903).
+    """
+    a, b = torch.load(path), torch.load(earlier)
+    upper = {name: (weight + b["upper"][name]) / 2 for name, weight in a["upper"].items()}
+    torch.save(
+        {"upper": upper, "head": [(x + y) / 2 for x, y in zip(a["head"], b["head"], strict=True)]}, path
+    )
+
+
 def restore(reader: Reader, path: Path) -> None:
     kept = torch.load(path)
     with torch.no_grad():
@@ -247,8 +290,18 @@ def restore(reader: Reader, path: Path) -> None:
             weight.copy_(value)
 
 
-def write_adapter(reader: Reader, path: Path) -> None:
-    """As llama.cpp's convert_lora_to_gguf.py lays it out: `<tensor>.lora_a` (rank, in), `.lora_b` (out, rank)."""
+def steady(states: Tensor) -> Tensor:
+    """(hidden,): the direction that all states (claims, hidden) share; they are about 1 long in it."""
+    mean = states.mean(0)
+    return mean / (mean @ mean)
+
+
+def write_adapter(reader: Reader, model: Path, path: Path, along: Tensor) -> None:
+    """As llama.cpp's convert_lora_to_gguf.py lays it out: `<tensor>.lora_a` (rank, in), `.lora_b` (out, rank).
+
+    The head goes into the rows of the output layer that say 是 and 否: their difference becomes the head's log-odds
+    (up to its constant), and LIFT times `along` (see `steady`) puts both above all other tokens.
+    """
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_string("general.type", "adapter")
     writer.add_string("adapter.type", "lora")
@@ -259,6 +312,17 @@ def write_adapter(reader: Reader, path: Path) -> None:
             for side in ("a", "b"):
                 values = getattr(adapted, side).detach().numpy().astype(np.float16)
                 writer.add_tensor(f"blk.{i}.{name}.weight.lora_{side}", values)
+    answers = [i for word in ("是", "否") for i in reader.tokens.encode(word)]
+    (output,) = (t for t in gguf.GGUFReader(model).tensors if t.name == "output.weight")
+    rows = gguf.quants.dequantize(output.data[answers], output.tensor_type)
+    half = (reader.weight.detach() / reader.scale / 2).numpy()
+    lift = LIFT * along.numpy()
+    rank = len(answers)
+    low = np.stack([lift + half - rows[0], lift - half - rows[1]]) * (rank / ALPHA)
+    high = np.zeros((output.shape[1], rank))
+    high[answers, range(rank)] = 1.0
+    for side, values in (("a", low), ("b", high)):
+        writer.add_tensor(f"output.weight.lora_{side}", values.astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
