@@ -102,7 +102,7 @@ def graded_by(grade: Grade, say: Messages) -> list[str]:
     if grade.fingerprint:
         f = grade.fingerprint
         prompts = " ".join(f"{name}@{digest[:6]}" for name, digest in sorted(f.prompts.items()))
-        calibration = f.calibration.replace(f"{f.model}-", "").replace(f.model, "readout")
+        calibration = f.calibration.replace(f"{f.model}-", "")
         out.append(say("graded_by", model=f.model, judge=f.judge, knowledge=f.knowledge))
         out.append(say("calibration", name=calibration))
         out.append(say("prompts", prompts=prompts, embedder=f.embedder))
