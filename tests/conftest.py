@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hypothesis import settings as hypothesis_settings
 
 from coach.config import Settings, load_settings
 from tests.fakes import HashEmbedder
+
+# Started in the background of a script, pytest ignores Ctrl-C and so would every child it sends one to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is no failure: examples are bounded in number, never in time.
 hypothesis_settings.register_profile("coach", deadline=None)
