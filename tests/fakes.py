@@ -13,7 +13,7 @@ import numpy as np
 
 from coach.domain import Usage
 from coach.errors import LLMRejected
-from coach.llm.base import Capabilities, ChatOptions, Reply
+from coach.llm.base import Capabilities, ChatOptions, OnEach, Prefix, Reply
 from coach.prompts import Messages
 from coach.text import tokens
 
@@ -63,10 +63,7 @@ class AdaptedFake(ScriptedLLM):
         self.prepared.append(beginning)
 
     def log_odds(
-        self,
-        prefix: tuple[str, str],
-        pieces: Sequence[str],
-        on_each: Callable[[int, float], None] | None = None,
+        self, prefix: Prefix, pieces: Sequence[str], on_each: OnEach | None = None
     ) -> tuple[list[float], Usage]:
         if sum(map(len, (*prefix, *pieces))) > self.max_claims_tokens:
             raise LLMRejected("too long")

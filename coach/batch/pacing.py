@@ -17,7 +17,7 @@ from typing import TypeVar, Unpack
 from coach.domain import Usage
 from coach.errors import LLMError, LLMUnavailable, LLMUnreadable
 from coach.llm import LLM
-from coach.llm.base import AdaptedLLM, Capabilities, ChatOptions, Reply
+from coach.llm.base import AdaptedLLM, Capabilities, ChatOptions, OnEach, Prefix, Reply
 from coach.prompts import Messages
 
 T = TypeVar("T")
@@ -191,10 +191,7 @@ class PacedAdapted(PacedLLM):
         self._insist(lambda: self._adapted.prepare(beginning))
 
     def log_odds(
-        self,
-        prefix: tuple[str, str],
-        pieces: Sequence[str],
-        on_each: Callable[[int, float], None] | None = None,
+        self, prefix: Prefix, pieces: Sequence[str], on_each: OnEach | None = None
     ) -> tuple[list[float], Usage]:
         found, usage = self._insist(lambda: self._adapted.log_odds(prefix, pieces, on_each))
         self._count(usage)

@@ -56,6 +56,10 @@ class LLM(Protocol):
     def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply: ...
 
 
+Prefix = tuple[str, str]  # what may be read ahead, and the rest
+OnEach = Callable[[int, float], None]  # (place, log-odds)
+
+
 @runtime_checkable
 class AdaptedLLM(LLM, Protocol):
     """A model that carries an adapter trained to judge claims; chat goes without it.
@@ -74,14 +78,11 @@ class AdaptedLLM(LLM, Protocol):
         ...
 
     def log_odds(
-        self,
-        prefix: tuple[str, str],
-        pieces: Sequence[str],
-        on_each: Callable[[int, float], None] | None = None,
+        self, prefix: Prefix, pieces: Sequence[str], on_each: OnEach | None = None
     ) -> tuple[list[float], Usage]:
         """Log-odds of 是 against 否 as what follows each piece of `prefix + pieces[0] + pieces[1] …`, one a piece.
 
-        `prefix`: what may have been read ahead, and the rest. `on_each` gets the numbers as they come. LLMRejected
+        `on_each` gets the numbers as they come. LLMRejected
         when all together is longer than `max_claims_tokens`.
         """
         ...

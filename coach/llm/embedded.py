@@ -9,14 +9,14 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from coach.domain import Usage
 from coach.errors import LLMRejected, LLMUnavailable, LLMUnreadable, ModelError
-from coach.llm.base import Capabilities, Reply
+from coach.llm.base import Capabilities, OnEach, Prefix, Reply
 from coach.llm.models import EMBEDDED
 from coach.llm.openai_chat import OpenAIChat
 from coach.prompts import Messages
@@ -158,10 +158,7 @@ class EmbeddedChat(OpenAIChat):
         return reply, Usage(calls=1, prompt_tokens=len(ids), cached_tokens=cached, seconds=took)
 
     def log_odds(
-        self,
-        prefix: tuple[str, str],
-        pieces: Sequence[str],
-        on_each: Callable[[int, float], None] | None = None,
+        self, prefix: Prefix, pieces: Sequence[str], on_each: OnEach | None = None
     ) -> tuple[list[float], Usage]:
         """One request a piece: all that came before it is in the engine's cache, so only the piece is computed."""
         beginning, rest = map(self._tokenize, prefix)

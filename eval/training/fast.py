@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import finetune
@@ -20,7 +20,7 @@ from coach.cli import main
 from coach.config import Settings, load_settings
 from coach.domain import Usage
 from coach.errors import LLMRejected
-from coach.llm.base import Capabilities, ChatOptions, Reply
+from coach.llm.base import Capabilities, ChatOptions, OnEach, Prefix, Reply
 from coach.llm.embedded import CLAIMS_TOKENS
 from coach.llm.models import EMBEDDED, find_model
 from coach.llm.providers import adapter_file
@@ -108,10 +108,7 @@ class TorchModel:
         """Nothing: all is read at once."""
 
     def log_odds(
-        self,
-        prefix: tuple[str, str],
-        pieces: Sequence[str],
-        on_each: Callable[[int, float], None] | None = None,
+        self, prefix: Prefix, pieces: Sequence[str], on_each: OnEach | None = None
     ) -> tuple[list[float], Usage]:
         """All at once: no piece sees what comes after it."""
         ids, ends = self._reader.tokenized(prefix, pieces)
