@@ -14,19 +14,20 @@ import numpy as np
 
 from coach.config import Settings
 from coach.domain import Question, Score
-from coach.embed import Embedder
+from coach.embed import Embedder, cosine
 from coach.errors import LLMUnreadable
 from coach.evals.cases import EvalCase
 from coach.evals.store import Record
-from coach.judge.evidence import gather, log_length
+from coach.judge.evidence import log_length
 from coach.llm import LLM
 from coach.metrics.stats import balanced_accuracy
 from coach.prompts import Prompt, load_prompt
-from coach.text import neutralise, term_recall
+from coach.text import neutralise, sentences, term_recall
 
 Array = np.ndarray[Any, Any]
 RIDGE = 1.0
 _FOLDS = 10
+_SEEN = 1200  # characters an embedder reads of a text
 _LEAVE_ONE_OUT = 20  # up to this many questions each is a fold of its own
 
 
@@ -84,11 +85,21 @@ def _lexical(question: Question, answer: str, embedder: Embedder) -> Features:
 
 
 def _cosine(question: Question, answer: str, embedder: Embedder) -> Features:
+    """A point by its nearest sentence, the whole answer by the whole reference."""
     claims = [p.text for p in question.rubric]
-    reference = (question.reference or "".join(claims))[:1200]
-    found = gather(embedder, answer, [*claims, reference])
-    points = tuple((e.similarity,) for e in found[:-1])
-    return Features((_weighted(question, [row[0] for row in points]), found[-1].whole), points)
+    parts = [s.text for s in sentences(answer)]
+    if not parts:
+        return Features((0.0, 0.0), tuple((0.0,) for _ in claims))
+    reference = (question.reference or "".join(claims))[:_SEEN]
+    # Symmetric similarity: e5 wants the same prefix on both sides (model card of multilingual-e5).
+    vectors = embedder.encode_query([*claims, reference, answer[:_SEEN], *parts])
+    n = len(claims)
+    points = cosine(vectors[:n], vectors[n + 2 :]).max(1)
+    whole = cosine(vectors[n : n + 1], vectors[n + 1 : n + 2])
+    return Features(
+        (_weighted(question, [float(v) for v in points]), float(whole[0, 0])),
+        tuple((float(v),) for v in points),
+    )
 
 
 FLOORS: dict[str, Callable[[Question, str, Embedder], Features]] = {
