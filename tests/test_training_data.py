@@ -50,7 +50,7 @@ def test_no_question_of_the_eval_set_is_trained_on(data: ModuleType, bank: Bank)
 def test_the_second_stage_meets_free_answers_and_a_third_of_the_first_again(
     data: ModuleType, bank: Bank
 ) -> None:
-    tidy, free, _ = ({c.id for c in stage} for stage in data.stages(bank))
+    tidy, free, *_ = ({c.id for c in stage} for stage in data.stages(bank))
     assert len(tidy & free) == len(tidy) // 3
     assert all("free-" in i for i in free - tidy) and len(free - tidy) > 2_500
 
@@ -58,7 +58,7 @@ def test_the_second_stage_meets_free_answers_and_a_third_of_the_first_again(
 def test_the_third_stage_brings_other_answers_and_criteria_and_keeps_some_of_before(
     data: ModuleType, bank: Bank
 ) -> None:
-    tidy, free, last = ({c.id: c for c in stage} for stage in data.stages(bank))
+    tidy, free, last, _ = ({c.id: c for c in stage} for stage in data.stages(bank))
     before = {**tidy, **free}
     assert 400 < len(last.keys() & before.keys()) < 600
     new = [c for i, c in last.items() if i not in before]
@@ -66,6 +66,24 @@ def test_the_third_stage_brings_other_answers_and_criteria_and_keeps_some_of_bef
     # Levels are calibrated on answers to questions whose criteria the adapter was not trained on.
     fitted = data.criteria(ROOT / "eval" / "training" / "levels.jsonl", bank)
     assert not {c.question_id for c in fitted} & {c.question_id for c in data.training_cases(bank)}
+
+
+def test_the_fourth_stage_takes_points_back_in_other_words_than_the_eval_does(
+    data: ModuleType, bank: Bank
+) -> None:
+    *before, last = data.stages(bank)
+    known = {c.id: c for stage in (*before, last) for c in stage}
+    made = [c for c in last if c.tier in ("taken-back", "confirmed")]
+    assert {c.tier for c in made} == {"taken-back", "confirmed"}
+    for case in made:
+        base = known.get(case.id.rsplit(".", 1)[0])
+        if base is None:
+            continue
+        moved = [i for i in range(len(case.label)) if case.label[i] != base.label[i]]
+        assert len(moved) == (case.tier == "taken-back")
+        assert all(base.label[i] == 1 and case.label[i] == 0 for i in moved)
+        said = case.answer[len(base.answer.rstrip()) :]
+        assert "这个说法是错的" not in said and "我要更正一下" not in said  # eval's own words
 
 
 @pytest.mark.parametrize("name", ["criteria", "levels"])

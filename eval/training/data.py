@@ -1,10 +1,10 @@
 """Labelled answers as cases of claims: what the embedded judge is trained and calibrated on.
 
-Six sources. `answers.jsonl`: answers to bank questions, written tier by tier with the rubric in view. `free.jsonl`:
-answers to other bank questions, written before the rubric was seen and labelled afterwards. `general.jsonl`: exam
-answers from other subjects, each question with its own points. `students.jsonl`: the same, but answered before the
-points were cut from the reference. Rule-made answers that say nothing about their
-question. Reference answers of bank questions outside answers.jsonl, half of them with one misconception put in.
+Answers to bank questions: `answers.jsonl`, written tier by tier with the rubric in view; `free.jsonl` and
+`everyday.jsonl`, written before the rubric was seen and labelled afterwards; `misconceptions.jsonl`, which assert one
+or its opposite; `criteria.jsonl`. Answers to questions that carry their own points: `general.jsonl`, and
+`students.jsonl`, `exams.jsonl` and `plain.jsonl`, answered before the points were cut from the reference. By rule:
+answers that say nothing about their question, reference answers, and points taken back.
 """
 
 from __future__ import annotations
@@ -138,6 +138,38 @@ def references(bank: Bank, taken: frozenset[str]) -> list[Case]:
     return made
 
 
+# {claim}: the point, its full stop cut off. None of these sentences is one that eval's metamorphic pairs are made with.
+TAKEN_BACK = (
+    "等一下，刚才有一点我说错了：{claim}，这不对。",
+    "哦对了，我收回前面的一句话，并不是{claim}。",
+    "说到这里想起来，前面那个“{claim}”应该划掉，事实不是这样。",
+    "补充：其实没有{claim}这回事，我前面记混了。",
+    "但仔细想想，{claim}——这句话站不住脚，是我讲错了。",
+    "不好意思，更正：{claim}是不成立的。",
+    "Wait, one correction: I said that {claim}, but that is actually wrong.",
+)
+CONFIRMED = (
+    "再强调一遍，{claim}，这点我很确定。",
+    "有人不信“{claim}”，但它就是成立的。",
+    "刚才差点说错，检查了一下，{claim}，没问题。",
+)
+
+
+def taken_back(cases: list[Case], rng: random.Random, number: int) -> list[Case]:
+    """Answers that end by taking back a point they had made (its label becomes 0), a quarter by standing by it."""
+    made: list[Case] = []
+    stated = [c for c in cases if 1.0 in c.label[: c.points] and not c.criteria]
+    for i, case in enumerate(rng.sample(stated, number)):
+        at = rng.choice([k for k in range(case.points) if case.label[k] == 1])
+        kind = "taken-back" if i % 4 else "confirmed"
+        said = rng.choice(TAKEN_BACK if i % 4 else CONFIRMED).format(claim=case.claims[at].rstrip("。."))
+        label = tuple(0.0 if i % 4 and k == at else v for k, v in enumerate(case.label))
+        ends = "" if case.answer.rstrip().endswith(("。", "！", "？", ".", "!", "?")) else "。"
+        answer = f"{case.answer.rstrip()}{ends}{said}"
+        made.append(replace(case, id=f"{case.id}.{kind}", tier=kind, answer=answer, label=label))
+    return made
+
+
 def general(path: Path) -> list[Case]:
     """Questions that carry their own points: one line a question, with all its answers."""
     made = []
@@ -199,7 +231,8 @@ def stages(bank: Bank) -> list[list[Case]]:
 
     The first stage learns to read claims from tidy answers; the second meets answers as people give them, with
     every third case of the first again so that it is not forgotten; the third more of those, said as unlike the rubric
-    as people say things, and criteria, with an eighth of what came before.
+    as people say things, and criteria, with an eighth of what came before; the fourth new questions, answered in plain
+    words, misconceptions said and denied, and points taken back, with a part of all that came before.
     """
     held_out = {
         r["question_id"] for s in ("dev", "test") for _, r in read_jsonl(EVAL / "answers" / f"{s}.jsonl")
@@ -220,12 +253,20 @@ def stages(bank: Bank) -> list[list[Case]]:
         *general(HERE / "exams.jsonl"),
         *criteria(HERE / "criteria.jsonl", bank),
     ]
-    assert not (seen := {c.question_id for c in everyday}) & held_out, sorted(seen & held_out)
-    rng = random.Random(SEED)
+    plain = [*general(HERE / "plain.jsonl"), *labelled(HERE / "misconceptions.jsonl", bank)]
+    assert not (seen := {c.question_id for c in (*everyday, *plain)}) & held_out, sorted(seen & held_out)
+    rng, other = random.Random(SEED), random.Random(SEED + 1)
     return [
         tidy,
         [*spoken, *rng.sample(tidy, len(tidy) // 3)],
         [*everyday, *rng.sample(spoken, len(spoken) // 8), *rng.sample(tidy, len(tidy) // 16)],
+        [
+            *plain,
+            *taken_back([*tidy, *spoken, *everyday], other, 240),
+            *rng.sample(everyday, len(everyday) // 4),
+            *rng.sample(spoken, len(spoken) // 7),
+            *rng.sample(tidy, len(tidy) // 12),
+        ],
     ]
 
 

@@ -42,6 +42,7 @@ class TorchModel:
             raise SystemExit("fetch the embedded model first: coach models pull")
         cache = settings.home / "cache" / "training"
         self._reader = finetune.Reader(model, HERE / "start.npz", cache / "states", keep=False)
+        self._reader.adapt(finetune.FROZEN[-1])
         finetune.restore(self._reader, finetune.checkpoint(cache, finetune.STAGES))
         self.adapter = sha256(adapter_file().read_bytes())
         self._said = cache / "said.jsonl"

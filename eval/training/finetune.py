@@ -1,8 +1,8 @@
 """A LoRA adapter and a linear head for the embedded model (Hu et al. 2021, arXiv 2106.09685).
 
 The upper layers of the model learn, on authored labels, to leave at the end of each claim a state from which a linear
-head reads whether the answer states the claim. The lower layers stay as they are, so what enters the upper ones is
-computed once and kept. Weights are the dequantised GGUF file's, so the adapter fits the file people run.
+head reads whether the answer states the claim: the upper ten first, the upper twenty in the last stage. The lower ones
+stay as they are, so what enters the others is computed once and kept. Weights are the dequantised GGUF file's, so the adapter fits the file people run.
 Needs torch, transformers and gguf; a processor with AMX trains in about an hour, others take several.
 """
 
@@ -29,14 +29,14 @@ from coach.llm.base import Capabilities
 from coach.llm.embedded import CLAIMS_TOKENS
 from coach.text import neutralise, sha256
 
-FROZEN = 18  # layers below this one of 28 are left alone
+FROZEN = (18, 18, 18, 8)  # by stage: layers below this one of 28 are left alone
 RANK = 8
 ALPHA = 16
 RATE = 2e-4
 HEAD_RATE = 1e-4
 BATCH = 8  # answers a step
 SEED = 7
-STAGES = 3
+STAGES = len(FROZEN)
 LIFT = 60.0  # logits of this model stay below 40
 MODULES = {
     "self_attn.q_proj": "attn_q",
@@ -99,7 +99,7 @@ class Adapted(nn.Module):
 
 
 class Reader:
-    """The model with its adapter and head. `cache` keeps what enters layer FROZEN, one file a pass, unless not `keep`."""
+    """The model with its adapter and head. `cache` keeps what enters the adapted layers, one file a pass, if `keep`."""
 
     def __init__(self, model: Path, start: Path, cache: Path, keep: bool = True) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -116,12 +116,8 @@ class Reader:
         cache.mkdir(parents=True, exist_ok=True)
         for weight in self.net.parameters():
             weight.requires_grad_(False)
-        self.upper = self.net.layers[FROZEN:]
-        for layer in self.upper:
-            for path in MODULES:
-                owner, name = path.split(".")
-                block = getattr(layer, owner)
-                setattr(block, name, Adapted(getattr(block, name)))
+        self.frozen = len(self.net.layers)
+        self.adapt(FROZEN[0])
         with np.load(start) as kept:
             self.mean, self.scale = torch.tensor(kept["mean"]).float(), torch.tensor(kept["scale"]).float()
             self.weight = nn.Parameter(torch.tensor(kept["weight"]).float())
@@ -131,8 +127,23 @@ class Reader:
     def prompts(self) -> dict[str, str]:
         return self._asking.prompts
 
-    def adapted(self) -> list[nn.Parameter]:
-        return [w for layer in self.upper for w in layer.parameters() if w.requires_grad]
+    @property
+    def upper(self) -> nn.ModuleList:
+        return self.net.layers[self.frozen :]
+
+    def adapt(self, frozen: int) -> None:
+        """Give the layers from `frozen` on an adapter, where they have none yet. A fresh one changes nothing."""
+        for layer in self.net.layers[frozen : self.frozen]:
+            for path in MODULES:
+                owner, name = path.split(".")
+                block = getattr(layer, owner)
+                setattr(block, name, Adapted(getattr(block, name)))
+        self.frozen = min(frozen, self.frozen)
+
+    def adapter(self) -> dict[str, nn.Parameter]:
+        """{"layer.module.side": weight} of all adapted layers."""
+        named = self.net.layers.named_parameters()
+        return {name: weight for name, weight in named if weight.requires_grad}
 
     def passes(self, question: str, shown: str, claims: Sequence[str]) -> list[Pass]:
         return [
@@ -148,14 +159,14 @@ class Reader:
         return ids, ends
 
     def entering(self, ids: list[int]) -> Tensor:
-        """(tokens, hidden): what layer FROZEN gets."""
-        kept = self._cache / f"{sha256(','.join(map(str, ids)))[:32]}.pt"
+        """(tokens, hidden): what the lowest adapted layer gets."""
+        kept = self._cache / f"{self.frozen}-{sha256(','.join(map(str, ids)))[:32]}.pt"
         if kept.exists():
             return torch.load(kept)
         with torch.no_grad():
             h = _padded(self.net.embed_tokens(torch.tensor([ids])))
             angles = self.net.rotary_emb(h, torch.arange(h.shape[1])[None])
-            for layer in self.net.layers[:FROZEN]:
+            for layer in self.net.layers[: self.frozen]:
                 h = layer(h, attention_mask=None, position_embeddings=angles)
         entered = h[0, : len(ids)].clone()
         if self.keep:
@@ -223,7 +234,7 @@ def train(
     head = [reader.weight, reader.bias]
     optimiser = torch.optim.AdamW(
         [
-            {"params": reader.adapted(), "lr": rate, "weight_decay": 0.01},
+            {"params": [*reader.adapter().values()], "lr": rate, "weight_decay": 0.01},
             {"params": head, "lr": HEAD_RATE, "weight_decay": 0.0},
         ]
     )
@@ -247,7 +258,7 @@ def train(
             part = loss_of(reader.logits(passes), asked.label) / (6 * BATCH)
             part.backward()
             loss += float(part.detach())
-        nn.utils.clip_grad_norm_(reader.adapted(), 1.0)
+        nn.utils.clip_grad_norm_(reader.adapter().values(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
         schedule.step()
@@ -256,13 +267,7 @@ def train(
             left = (time.monotonic() - began) / step * (total - step) / 60
             print(f"step {step}/{total}: loss {np.mean(losses[-20:]):.4f}, {left:.0f} min left", flush=True)
         if step % 60 == 0 or step == total:
-            torch.save(
-                {
-                    "upper": {n: p for n, p in reader.upper.named_parameters() if p.requires_grad},
-                    "head": head,
-                },
-                path,
-            )
+            torch.save({"adapter": reader.adapter(), "head": head}, path)
 
 
 def checkpoint(cache: Path, stage: int) -> Path:
@@ -274,18 +279,19 @@ def average(path: Path, earlier: Path) -> None:
     with lies a judge that has learned the new and forgotten less (Wortsman et al. 2022, arXiv 2109.01903).
     """
     a, b = torch.load(path), torch.load(earlier)
-    upper = {name: (weight + b["upper"][name]) / 2 for name, weight in a["upper"].items()}
+    adapter = {name: (weight + b["adapter"][name]) / 2 for name, weight in a["adapter"].items()}
     torch.save(
-        {"upper": upper, "head": [(x + y) / 2 for x, y in zip(a["head"], b["head"], strict=True)]}, path
+        {"adapter": adapter, "head": [(x + y) / 2 for x, y in zip(a["head"], b["head"], strict=True)]}, path
     )
 
 
 def restore(reader: Reader, path: Path) -> None:
+    """Layers that were adapted later than `path` was written keep their fresh adapter."""
     kept = torch.load(path)
     with torch.no_grad():
-        for name, weight in reader.upper.named_parameters():
-            if weight.requires_grad:
-                weight.copy_(kept["upper"][name])
+        known = reader.adapter()
+        for name, weight in kept["adapter"].items():
+            known[name].copy_(weight)
         for weight, value in zip((reader.weight, reader.bias), kept["head"], strict=True):
             weight.copy_(value)
 
@@ -306,7 +312,7 @@ def write_adapter(reader: Reader, model: Path, path: Path, along: Tensor) -> Non
     writer.add_string("general.type", "adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(ALPHA))
-    for i, layer in enumerate(reader.upper, FROZEN):
+    for i, layer in enumerate(reader.upper, reader.frozen):
         for module, name in MODULES.items():
             adapted = layer.get_submodule(module)
             for side in ("a", "b"):

@@ -1,9 +1,9 @@
-"""Train the embedded judge: `python eval/training/train.py` (about three hours on 2 cores with AMX).
+"""Train the embedded judge: `python eval/training/train.py` (about four hours on 2 cores with AMX).
 
-labelled answers → LoRA adapter, in three stages (finetune.py) → calibration and thresholds on
+labelled answers → LoRA adapter, in four stages (finetune.py) → calibration and thresholds on
 eval/answers/dev.jsonl (calibrate.py). Writes two files to eval/calibration/: <model>.lora.gguf and
 <model>-adapter.json. What each stage ends with is kept under COACH_HOME/cache/training; `--from 3` begins with the
-third, `--from 4` only calibrates.
+third, `--from 5` only calibrates.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from coach.llm.models import EMBEDDED, find_model
 from coach.text import sha256
 
 OUT = data.EVAL / "calibration"
-EPOCHS = (1.4, 1.0, 1.0)
-RATES = (finetune.RATE, finetune.RATE * 0.75, finetune.RATE * 0.5)
+EPOCHS = (1.4, 1.0, 1.0, 1.0)
+RATES = (finetune.RATE, finetune.RATE * 0.75, finetune.RATE * 0.5, finetune.RATE * 0.75)
 SHUFFLED = 3  # from this stage on, claims come in random order
+AVERAGED = frozenset({3})  # stages that end with the mean of the weights before and after them
 
 
 def states_of(reader: finetune.Reader, cases: list[data.Case], texts: dict[str, str]) -> dict[str, Tensor]:
@@ -43,7 +44,7 @@ def states_of(reader: finetune.Reader, cases: list[data.Case], texts: dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--from", dest="first", type=int, choices=(1, 2, 3, 4), default=1)
+    parser.add_argument("--from", dest="first", type=int, choices=range(1, finetune.STAGES + 2), default=1)
     args = parser.parse_args()
     settings = load_settings()
     model = find_model(settings.models_dir, settings.model_file)
@@ -55,21 +56,16 @@ def main() -> None:
 
     stages = data.stages(bank)
     for number in range(args.first, len(stages) + 1):
-        cases = stages[number - 1]
+        cases, end = stages[number - 1], finetune.checkpoint(cache, number)
+        reader.adapt(finetune.FROZEN[number - 1])
         if number > 1:
             finetune.restore(reader, finetune.checkpoint(cache, number - 1))
         claims = sum(len(c.claims) for c in cases)
         print(f"stage {number}: {len(cases)} answers, {claims} claims", flush=True)
-        finetune.train(
-            reader,
-            cases,
-            EPOCHS[number - 1],
-            finetune.checkpoint(cache, number),
-            RATES[number - 1],
-            number >= SHUFFLED,
-        )
-    if args.first <= len(stages):
-        finetune.average(finetune.checkpoint(cache, len(stages)), finetune.checkpoint(cache, len(stages) - 1))
+        finetune.train(reader, cases, EPOCHS[number - 1], end, RATES[number - 1], number >= SHUFFLED)
+        if number in AVERAGED:
+            finetune.average(end, finetune.checkpoint(cache, number - 1))
+    reader.adapt(finetune.FROZEN[-1])
     finetune.restore(reader, finetune.checkpoint(cache, len(stages)))
     reader.keep = False
     embedder = load_embedder("e5")
