@@ -2,7 +2,8 @@
 
 The upper layers of the model learn, on authored labels, to leave at the end of each claim a state from which a linear
 head reads whether the answer states the claim: the upper ten first, the upper twenty in the last stage. The lower ones
-stay as they are, so what enters the others is computed once and kept. Weights are the dequantised GGUF file's, so the adapter fits the file people run.
+stay as they are, so what enters the others is computed once and kept. Weights are the dequantised GGUF file's, so the
+adapter fits the file people run.
 Needs torch, transformers and gguf; a processor with AMX trains in about an hour, others take several.
 """
 
