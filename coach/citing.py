@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from coach.domain import Citation, Passage
 from coach.index import Index
@@ -19,16 +20,15 @@ class Citer:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        # A question's passages come back with its every claim and answer, and embedding one takes a tenth of a second.
+        self._vector = lru_cache(maxsize=256)(lambda text: index.embedder.encode_document([text])[0])
 
     def cite(self, claim: str, source: str | None, passages: Sequence[Passage]) -> Citation | None:
         """Lines that back the claim: in the rubric's own section, else in the best retrieved passage, else none."""
         chunks = self._index.section(source) if source else []
         if not chunks:
-            vector = self._index.embedder.encode_query([claim])
-            backed = [
-                (float((vector @ self._index.embedder.encode_document([p.chunk.text]).T)[0, 0]), p.chunk)
-                for p in passages[:_CANDIDATES]
-            ]
+            vector = self._index.embedder.encode_query([claim])[0]
+            backed = [(float(vector @ self._vector(p.chunk.text)), p.chunk) for p in passages[:_CANDIDATES]]
             chunks = [c for cosine, c in sorted(backed, key=lambda b: -b[0]) if cosine >= _BACKED][:1]
         if not chunks:
             return None
