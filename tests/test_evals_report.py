@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from coach import wiring
+from coach.domain import Status, Verdict
 from coach.errors import UsageError
-from coach.evals.baseline import bless, read_baseline, rescore, snapshot
+from coach.evals.baseline import Thresholds, bless, read_baseline, rescore, snapshot
 from coach.evals.compare import compare
 from coach.evals.external import Fields, load_external
 from coach.evals.floors import holistic_prompt
@@ -158,6 +159,47 @@ def test_rescoring_follows_todays_weights_without_a_model(good: Run, tmp_path: P
     assert score["scale.good"] == 75.0 and score["rank.good"] == 50.0  # 6/8, and 1/2 as before
     assert next(c.gold for c in made.cases.cases if c.id == "scale.good") == 75.0
     assert made.meta.derived_from == "good"
+
+
+def test_rescoring_with_other_thresholds_decides_points_again_and_nothing_else(
+    good: Run, tmp_path: Path
+) -> None:
+    def points(run: Run) -> list[Verdict]:
+        judged = [v for r in run.records().values() for v in r.verdicts]
+        return [v for v in judged if v.probability is not None]
+
+    p = sorted({v.probability for v in points(good)})
+    assert len(p) >= 2 and p[0] < p[-1]
+    strict = rescore(good, tmp_path / "strict", good.cases.questions, Thresholds(1.0, 1.0))
+    assert {v.status for v in points(strict)} == {Status.MISSING} and not any(v.quote for v in points(strict))
+    assert {r.score.value for r in strict.records().values() if r.score and r.verdicts} == {0}
+    lenient = rescore(good, tmp_path / "lenient", good.cases.questions, Thresholds(1.0, p[0]))
+    assert {v.status for v in points(lenient)} == {Status.PARTIAL}
+    assert [v.probability for v in points(lenient)] == [v.probability for v in points(good)]
+    assert "covered from 1" in lenient.meta.derived_from
+    with pytest.raises(UsageError, match="partial ≤ covered"):
+        Thresholds(0.3, 0.5)
+
+
+def test_rescoring_gives_no_credit_to_what_had_no_evidence(good: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(good.folder, folder)
+    lines = []
+    for line in (folder / "items.jsonl").read_text(encoding="utf8").splitlines():
+        row = json.loads(line)
+        for v in row.get("verdicts", []):
+            if v["status"] != "missing" and v["point_id"] == "variance":
+                v.update(status="missing", quote=None)  # probable, and nothing in the answer to show for it
+        lines.append(json.dumps(row, ensure_ascii=False))
+    (folder / "items.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
+    made = rescore(Run.open(folder), tmp_path / "again", good.cases.questions, Thresholds(0.02, 0.01))
+    found = {
+        v.status
+        for r in made.records().values()
+        for v in r.verdicts
+        if v.point_id == "variance" and (v.probability or 0) > 0.5
+    }
+    assert found == {Status.MISSING}
 
 
 # ── external sets ────────────────────────────────────────────────────────────────────────────────
@@ -327,6 +369,8 @@ def test_the_whole_round_on_the_command_line(coach, folder: Path, tmp_path: Path
     code, out, _ = coach("compare", baseline, "second", "--json", "--resamples", "0")
     assert code == 0 and json.loads(out)["shared"] == 24
     assert coach("rescore", "first")[0] == 0
+    assert coach("rescore", "first", "--covered", "0.5")[0] == 2
+    assert coach("rescore", "first", "--covered", "0.5", "--partial", "0.2", "--name", "what-if")[0] == 0
     code, out, _ = coach("list")
     assert code == 0 and "first-rescored" in out
 

@@ -207,18 +207,27 @@ def gate(
 def rescore(
     name: str = _RUN,
     out: str | None = typer.Option(None, "--name", help="Name of the new run; RUN-rescored by default."),
+    covered: float | None = typer.Option(None, help="Decide points again: covered from this probability on."),
+    partial: float | None = typer.Option(None, help="… and partial from this one on. Give both or neither."),
 ) -> None:
     """Compute the scores of a run again from its stored verdicts, with today's weights and arithmetic.
 
     \b
     coach eval rescore RUN
+    coach eval rescore RUN --covered 0.5 --partial 0.3 --name what-if
     coach eval compare RUN RUN-rescored
     """
     from coach import wiring
+    from coach.evals.baseline import Thresholds
     from coach.evals.baseline import rescore as again
+
+    if (covered is None) != (partial is None):
+        raise UsageError("--covered and --partial go together", "give both or neither")
+    thresholds = Thresholds(covered, partial) if covered is not None and partial is not None else None
 
     config = eval_settings()
     run = _open(config, name)
     bank = wiring.bank(config)
-    made = again(run, runs_folder(config) / (out or f"{run.meta.name}-rescored"), {q.id: q for q in bank})
+    folder = runs_folder(config) / (out or f"{run.meta.name}-rescored")
+    made = again(run, folder, {q.id: q for q in bank}, thresholds)
     typer.echo(f"{made.meta.name}: {made.folder}")

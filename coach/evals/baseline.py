@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from coach.domain import Flag, Question, Usage
+from coach.domain import Flag, Question, Status, Usage, Verdict
 from coach.errors import UsageError
 from coach.evals.cases import EvalCase, EvalSet, gold_score
 from coach.evals.measure import Measurement
@@ -153,20 +153,63 @@ def _reweighted(old: Question, now: Question | None) -> Question:
     )
 
 
-def _rescored(record: Record, question: Question) -> Record:
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which probability on a point counts as covered, and as partial."""
+
+    covered: float
+    partial: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.partial <= self.covered <= 1:
+            raise UsageError(
+                f"0 < partial ≤ covered ≤ 1 is needed, not {self.partial:g} and {self.covered:g}"
+            )
+
+
+def _credited(verdict: Verdict) -> bool:
+    return verdict.level is None and verdict.status in (Status.COVERED, Status.PARTIAL)
+
+
+def _decided(verdict: Verdict, thresholds: Thresholds, backed: float) -> Verdict:
+    """The verdict by other thresholds. Criteria have none; what was contradicted or unreadable stays so.
+
+    A point that is missing in spite of a probability of `backed` or more had no evidence in the answer, and has none
+    now. One that is credited only now has no quote: where it stands in the answer was not stored.
+    """
+    p = verdict.probability
+    fixed = verdict.level is not None or verdict.status in (Status.CONTRADICTED, Status.UNJUDGED)
+    if fixed or p is None or (verdict.status is Status.MISSING and p >= backed):
+        return verdict
+    status = (
+        Status.COVERED if p >= thresholds.covered
+        else Status.PARTIAL if p >= thresholds.partial
+        else Status.MISSING
+    )  # fmt: skip
+    return verdict.model_copy(
+        update={"status": status, "quote": None if status is Status.MISSING else verdict.quote}
+    )
+
+
+def _rescored(record: Record, question: Question, thresholds: Thresholds | None, backed: float) -> Record:
     if record.system != GRADER or not record.verdicts:
         return record
     weights = {p.id: p.weight for p in question.rubric}
     penalties = {p.id: p.penalty for p in question.pitfalls}
     verdicts = tuple(v.model_copy(update={"weight": weights[v.point_id]}) for v in record.verdicts)
+    if thresholds:
+        verdicts = tuple(_decided(v, thresholds, backed) for v in verdicts)
     hits = tuple(h.model_copy(update={"penalty": penalties[h.pitfall_id]}) for h in record.pitfalls)
     return record.model_copy(update={"verdicts": verdicts, "pitfalls": hits, "score": score(verdicts, hits)})
 
 
-def rescore(run: Run, folder: Path, bank: Mapping[str, Question]) -> Run:
+def rescore(
+    run: Run, folder: Path, bank: Mapping[str, Question], thresholds: Thresholds | None = None
+) -> Run:
     """The run with scores and gold computed again from stored verdicts and labels: today's arithmetic, today's weights.
 
-    No model is called. A question that is no longer in the bank keeps its weights. Floors keep their predictions.
+    `thresholds`: points are decided again from their stored probabilities. No model is called. A question that is no
+    longer in the bank keeps its weights. Floors keep their predictions.
     """
     old = run.cases
     questions = {i: _reweighted(q, bank.get(i)) for i, q in old.questions.items()}
@@ -180,13 +223,19 @@ def rescore(run: Run, folder: Path, bank: Mapping[str, Question]) -> Run:
         ),
         questions,
     )
-    meta = run.meta.model_copy(
-        update={"name": folder.name, "derived_from": run.meta.name, "cases": cases.digest}
-    )
+    origin = run.meta.name
+    if thresholds:
+        origin += f" (covered from {thresholds.covered:g}, partial from {thresholds.partial:g})"
+    meta = run.meta.model_copy(update={"name": folder.name, "derived_from": origin, "cases": cases.digest})
     out = Run.create(folder, meta, cases)
     (folder / "items.jsonl").unlink(missing_ok=True)
     of = {c.id: questions[c.question_id] for c in cases.cases}
-    for record in run.records().values():
-        out.append(_rescored(record, of[record.case_id]))
+    records = run.records().values()
+    backed = min(
+        (v.probability for r in records for v in r.verdicts if _credited(v) and v.probability is not None),
+        default=1.0,
+    )
+    for record in records:
+        out.append(_rescored(record, of[record.case_id], thresholds, backed))
     out.write_floors(run.floors())
     return out
