@@ -167,7 +167,10 @@ def gate(
     resamples: int = _RESAMPLES,
     as_json: bool = typer.Option(False, "--json"),
 ) -> None:
-    """Exit 3 when a metric is confidently worse than the baseline, or a budget is exceeded or not measured.
+    """Exit 3 when a metric may be worse than the baseline, or a budget is exceeded or not measured.
+
+    May be worse: the 95 % bound of its paired difference lies beyond the tolerance of eval/budgets.toml. So a run of
+    few questions fails by a single changed verdict; gate whole runs.
 
     \b
     coach eval gate RUN

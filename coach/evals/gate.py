@@ -1,4 +1,4 @@
-"""The gate that a change has to pass: budgets, floors to beat, and nothing confidently worse than the baseline."""
+"""The gate that a change has to pass: budgets, floors to beat, and nothing that may be worse than the baseline."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def gate(
     baseline: Snapshot | None,
     resamples: int = RESAMPLES,
 ) -> list[Check]:
-    """Everything the run is held to: budgets, floors to beat, and no metric confidently worse than the baseline.
+    """Everything the run is held to: budgets, floors to beat, and no metric that may be worse than the baseline.
 
     A split without budgets of its own is held to those of `test`.
     """
