@@ -16,6 +16,7 @@ from coach.domain import DEEPER, FollowUp, FollowUpType, PitfallHit, Point, Ques
 from coach.errors import LLMError
 from coach.llm import LLM
 from coach.prompts import load_prompt
+from coach.score import HALF, credit
 from coach.text import neutralise, tokens
 
 _MAX_ASK_CHARS = 80
@@ -30,6 +31,14 @@ _FUNCTION_CHARS = frozenset(
 )
 
 
+_GAPS = (Status.CONTRADICTED, Status.MISSING, Status.PARTIAL)
+
+
+def _lack(verdict: Verdict) -> int:
+    """A point that earned less than half comes before any of which half was said, whatever the weights."""
+    return 1 if credit(verdict) >= HALF else 10
+
+
 def choose(
     question: Question,
     verdicts: Sequence[Verdict],
@@ -42,10 +51,8 @@ def choose(
     hit_ids = {h.pitfall_id for h in hits}
     need: dict[str, int] = {}
     for verdict in verdicts:
-        if verdict.status in (Status.MISSING, Status.CONTRADICTED):
-            need[verdict.point_id] = 10 + verdict.weight
-        elif verdict.status is Status.PARTIAL:
-            need[verdict.point_id] = 1 + verdict.weight
+        if verdict.status in _GAPS:
+            need[verdict.point_id] = _lack(verdict) + verdict.weight
 
     def urgency(f: FollowUp) -> float:
         if hit_ids & set(f.targets):
@@ -60,12 +67,11 @@ def choose(
 
 def gap_of(verdicts: Sequence[Verdict], points: Sequence[Point]) -> Point | None:
     """The heaviest point that is missing, else partial."""
-    order = {Status.CONTRADICTED: 2, Status.MISSING: 2, Status.PARTIAL: 1}
     by_id = {p.id: p for p in points}
-    open_ = [v for v in verdicts if v.status in order]
+    open_ = [v for v in verdicts if v.status in _GAPS]
     if not open_:
         return None
-    worst = max(open_, key=lambda v: (order[v.status], v.weight))
+    worst = max(open_, key=lambda v: (_lack(v), v.weight))
     return by_id.get(worst.point_id)
 
 

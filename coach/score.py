@@ -11,12 +11,14 @@ probability as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from statistics import NormalDist
 
 from coach.domain import PitfallHit, Score, Status, Verdict
 
 CREDIT = {Status.COVERED: 1.0, Status.PARTIAL: 0.5, Status.MISSING: 0.0, Status.CONTRADICTED: 0.0}
+HALF = 0.5  # from this credit on a point counts as said: for the schedule, follow-ups and evals alike
 # How alike the errors within one answer are: the values whose 80 % intervals cover 80 % (eval/README.md).
 CORRELATION = {"point": 0.0, "criterion": 0.2}
 _NORMAL = NormalDist()
@@ -28,7 +30,9 @@ MIN_JUDGED_SHARE = 0.5
 
 
 def point_credit(verdict: Verdict) -> float:
-    """Credit of a claim in [0, 1]."""
+    """Credit of a claim in [0, 1]: a partial one earns the quarter nearest to its probability, a half without one."""
+    if verdict.status is Status.PARTIAL and verdict.probability is not None:
+        return min(0.75, max(0.25, math.floor(4 * verdict.probability + 0.5) / 4))
     return CREDIT[verdict.status]
 
 

@@ -23,6 +23,7 @@ from coach.evals.html import highlighted, render
 from coach.evals.measure import measure
 from coach.evals.runner import execute
 from coach.evals.store import Run
+from coach.score import credit
 from tests import evals_kit as kit
 
 BUDGETS = kit.ROOT / "eval" / "budgets.toml"
@@ -175,6 +176,13 @@ def test_rescoring_with_other_thresholds_decides_points_again_and_nothing_else(
     assert {r.score.value for r in strict.records().values() if r.score and r.verdicts} == {0}
     lenient = rescore(good, tmp_path / "lenient", good.cases.questions, Thresholds(1.0, p[0]))
     assert {v.status for v in points(lenient)} == {Status.PARTIAL}
+    assert {credit(v) for v in points(lenient)} <= {0.25, 0.5, 0.75}
+    path = tmp_path / "base.json"
+    bless(path, lenient, measure(lenient, 0))  # a quarter survives the compact file
+    kept = read_baseline(path).predictions
+    assert {p.credit for (c, _), row in kept.items() for p in row.points.values()} >= {
+        credit(v) for v in points(lenient)
+    }
     assert [v.probability for v in points(lenient)] == [v.probability for v in points(good)]
     assert "covered from 1" in lenient.meta.derived_from
     with pytest.raises(UsageError, match="partial ≤ covered"):

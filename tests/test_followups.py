@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from coach.config import Settings
-from coach.domain import Point
-from coach.followups import fault_of, generate
+from coach.domain import Point, Status, Verdict
+from coach.followups import fault_of, gap_of, generate
 from tests.fakes import ScriptedLLM
 
 POINT = Point(id="p", point="KV Cache 的显存随序列长度线性增长")
@@ -48,3 +48,12 @@ def test_a_question_about_something_else_is_refused() -> None:
     about = "什么是 KV Cache？ 缓存 " + POINT.text
     assert fault_of("你平时喜欢吃苹果吗？", POINT.text, [], about) == "is not about the target"
     assert fault_of("推理时缓存占的空间和什么有关？", POINT.text, [], about) == ""
+
+
+def test_what_was_hardly_said_is_asked_before_what_was_half_said() -> None:
+    def partial(point: str, weight: int, p: float) -> Verdict:
+        return Verdict(point_id=point, text=point, weight=weight, status=Status.PARTIAL, probability=p)
+
+    points = [Point(id="half", point="很重的一点，说了一半"), Point(id="hardly", point="轻的一点，几乎没说")]
+    found = gap_of([partial("half", 3, 0.5), partial("hardly", 1, 0.25)], points)
+    assert found and found.id == "hardly"

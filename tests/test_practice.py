@@ -179,6 +179,8 @@ def test_an_unsure_verdict_moves_no_card() -> None:
     assert schedule.rating(v(Status.COVERED, 0.9), **seen) == schedule.GOOD
     assert schedule.rating(v(Status.COVERED, 0.9), **{**seen, "shown": True}) == schedule.AGAIN
     assert schedule.rating(v(Status.MISSING, 0.1), **seen) == schedule.AGAIN
+    assert schedule.rating(v(Status.PARTIAL, 0.5), **seen) == schedule.HARD
+    assert schedule.rating(v(Status.PARTIAL, 0.25), **seen) == schedule.AGAIN  # a quarter is not recalled
 
 
 def test_a_retry_keeps_the_best_and_does_not_review_twice(store: Store, grader: Grader, clock: Clock) -> None:

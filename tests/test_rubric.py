@@ -39,6 +39,40 @@ def test_steps_of_an_example_are_joined_before_statements() -> None:
     assert found[6] == "；".join(steps)
 
 
+@pytest.mark.parametrize(
+    ("reference", "points"),
+    [
+        ("栈是后进先出。例如进 1、2，出 2、1。只在一端操作。", ["栈是后进先出", "只在一端操作"]),
+        # The steps speak of the example's numbers, and a colon leads on to them.
+        (
+            "会反向移动。举个例子：[ 3, 1, 2 ]。规则是两两比较：1. 比较 3 和 1，交换。2. 比较 3 和 2，交换。"
+            "我们注意到 2 动了。快速排序没有这种现象。",
+            ["会反向移动", "快速排序没有这种现象"],
+        ),
+        ("A stack is LIFO. For example, push 1 and 2, pop 2. Only one end is used.",
+         ["A stack is LIFO", "Only one end is used"]),
+        ("激活函数例如 ReLU 把负数变成零。", ["激活函数例如 ReLU 把负数变成零"]),
+        ("例如进 1、2。出 2、1。", ["例如进 1、2", "出 2、1"]),
+    ],
+)  # fmt: skip
+def test_a_worked_example_is_no_point_unless_nothing_else_is_said(reference: str, points: list[str]) -> None:
+    assert cut(reference) == points
+
+
+@pytest.mark.parametrize(
+    ("reference", "weights"),
+    [
+        ("每个分支节点有两种选择。分支节点有 n-1 个，因此共有 2^(n-1) 种。", [1, 2]),
+        ("Pushes and pops share one end. Therefore, the last in is the first out.", [1, 2]),
+        ("因此用链表。插入只改两个指针。", [1, 1]),  # a reason follows
+        ("磁盘会坏。故障要能恢复。", [1, 1]),
+        ("因此用链表。", [1]),
+    ],
+)
+def test_the_conclusion_that_ends_a_reference_counts_double(reference: str, weights: list[int]) -> None:
+    assert [p.weight for p in points_from_reference(reference)] == weights
+
+
 def test_reference_without_a_statement_is_refused() -> None:
     for reference in ("", "是。", "1. 2."):
         with pytest.raises(UsageError, match="no sentence"):

@@ -41,6 +41,24 @@ def test_weighted_sum() -> None:
     assert got and got.value == 60.0 and got.terms == (2, 1, 0) and got.total == 5
 
 
+@pytest.mark.parametrize(
+    ("probability", "earned"),
+    [
+        (None, 0.5),
+        (0.05, 0.25),
+        (0.2, 0.25),
+        (0.37, 0.25),
+        (0.375, 0.5),
+        (0.6, 0.5),
+        (0.63, 0.75),
+        (0.99, 0.75),
+    ],
+)
+def test_a_partial_point_earns_the_nearest_quarter(probability: float | None, earned: float) -> None:
+    got = score([verdict(P, 2, probability), verdict(M, 2)])
+    assert got and got.terms == (2 * earned, 0) and got.value == 50 * earned
+
+
 def test_penalty_is_subtracted_and_the_floor_is_zero() -> None:
     assert score([verdict(C, 2), verdict(M, 2)], [hit(1)]).value == 25.0  # type: ignore[union-attr]  # (2 − 1) / 4
     assert score([verdict(M, 2)], [hit(1)]).value == 0.0  # type: ignore[union-attr]

@@ -13,6 +13,7 @@ from typing import Any
 
 from coach.domain import Question, Status, Verdict
 from coach.practice.rows import CardRow
+from coach.score import HALF, credit
 
 # A claim whose probability lies between these is a coin the judge did not call; its card stays where it is.
 _SURE = 0.65
@@ -48,7 +49,7 @@ def rating(verdict: Verdict, *, first: bool, hinted: bool, shown: bool) -> int:
         if shown:
             return AGAIN
         return GOOD if first and not hinted else HARD
-    if verdict.status is Status.PARTIAL and not shown:
+    if verdict.status is Status.PARTIAL and credit(verdict) >= HALF and not shown:
         return AGAIN if hinted else HARD
     return AGAIN
 

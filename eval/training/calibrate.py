@@ -21,7 +21,7 @@ from coach.judge.evidence import Evidence, condense, gather
 from coach.judge.pointwise import features
 
 FOLDS = 7
-SPARED = 0.85  # of the points not made, so many at least must earn nothing, not even half
+SPARED = 0.85  # of the points not made, so many at least must earn less than half
 SEED = 7
 STRENGTH = 0.3  # inverse L2 penalty on standardised features
 # Evidence features helped on tidy answers and hurt on others: there, a point near in wording was often one negated.
@@ -119,9 +119,15 @@ def out_of_fold(x: Array, rows: Rows) -> Array:
     return p
 
 
+def credits(p: Array, covered: float, partial: float) -> Array:
+    """`coach.score.point_credit` of verdicts by these thresholds."""
+    quarters = np.clip(np.floor(4 * p + 0.5) / 4, 0.25, 0.75)
+    return np.where(p >= covered, 1.0, np.where(p >= partial, quarters, 0.0))
+
+
 def scores(rows: Rows, p: Array, covered: float, partial: float) -> tuple[Array, Array, NDArray[np.str_]]:
     """(predicted, gold) score per answer in [0, 1], pitfalls left aside, and the answers' tiers."""
-    credit = np.where(p >= covered, 1.0, np.where(p >= partial, 0.5, 0.0))
+    credit = credits(p, covered, partial)
     _, first, of = np.unique(rows.answer, return_index=True, return_inverse=True)
     total = np.bincount(of, weights=rows.weight)
     pred = np.bincount(of, weights=rows.weight * credit) / total
@@ -132,14 +138,14 @@ def scores(rows: Rows, p: Array, covered: float, partial: float) -> tuple[Array,
 def thresholds(rows: Rows, p: Array) -> tuple[float, float]:
     """(covered, partial) that make the score of an answer closest to gold: mean absolute error, that of free answers twice.
 
-    Credit for points that were not made would lower that error too; `SPARED` bounds it.
+    Half the credit for points that were not made would lower that error too; `SPARED` bounds how many get it.
     """
     not_made = p[rows.label < 0.5]
     grid = [
         (c, q)
         for c in np.arange(0.4, 0.76, 0.02)
         for q in np.arange(0.2, 0.56, 0.02)
-        if q <= c and (not_made < q).mean() >= SPARED
+        if q <= c and (credits(not_made, c, q) < 0.5).mean() >= SPARED
     ]
 
     def error(pair: tuple[float, float]) -> float:
