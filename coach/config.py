@@ -4,7 +4,8 @@ Environment: COACH_HOME, COACH_LLM (model name), COACH_BASE_URL, COACH_API_KEY â
 OPENAI_BASE_URL and OPENAI_API_KEY when COACH_LLM is set â€” COACH_MODEL_FILE (a GGUF file), COACH_EMBEDDER,
 COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_CHROMA_URL (a Chroma server that holds the
 index, instead of COACH_HOME), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency
-units per million tokens), COACH_LANG (zh or en: what the coach speaks).
+units per million tokens), COACH_LANG (zh or en: what the coach speaks), COACH_VOTES (how often at most a structured judge
+reads a finding it is unsure of: an odd number, 3 by default, 1 for never again).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Settings:
     reranker: str | None = None
     chroma_url: str | None = None
     lang: str = "zh"
+    votes: int = 3
 
     @property
     def index_dir(self) -> Path:
@@ -88,6 +90,19 @@ def _chroma_url(url: str) -> str:
             f"the Chroma server's address is no URL: {url!r}", "set COACH_CHROMA_URL to http(s)://host[:port]"
         )
     return url
+
+
+def _votes(text: str) -> int:
+    """
+    >>> _votes("3")
+    3
+    """
+    if text not in ("1", "3", "5", "7", "9"):
+        raise UsageError(
+            f"COACH_VOTES={text!r} is no odd number up to 9",
+            "set 1 for one reading, 3 for up to three where the judge is unsure",
+        )
+    return int(text)
 
 
 def _home(env: dict[str, str]) -> Path:
@@ -147,4 +162,5 @@ def load_settings(env: dict[str, str] | None = None) -> Settings:
         reranker=get("reranker"),
         chroma_url=_chroma_url(chroma_url) if chroma_url else None,
         lang=get("lang") or "zh",
+        votes=_votes(get("votes") or "3"),
     )

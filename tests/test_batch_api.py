@@ -137,11 +137,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def batch(
-    folder: Path, api: ScriptedBatchApi, out: str = "out", interrupted: Callable[[], bool] = lambda: False
+    folder: Path,
+    api: ScriptedBatchApi,
+    out: str = "out",
+    interrupted: Callable[[], bool] = lambda: False,
+    votes: str = "1",
 ) -> Outcome:
-    settings = load_settings(
-        {"COACH_HOME": str(folder / "h"), "COACH_LLM": "scripted", "COACH_BASE_URL": api.url}
-    )
+    env = {"COACH_HOME": str(folder / "h"), "COACH_LLM": "scripted", "COACH_BASE_URL": api.url}
+    settings = load_settings({**env, "COACH_VOTES": votes})
     index = SharedIndex(open_index(folder / "index", HashEmbedder()))
     replay = Replay("scripted", api.url, folder / out / "openai-batch" / "replies.sqlite")
     grader = shared_grader(
@@ -166,8 +169,9 @@ def test_same_grades_as_single_calls(folder: Path) -> None:
     with FaultyEndpoint() as endpoint:
         run_batch(folder, engine_for(folder, endpoint.url), out="single")
     with ScriptedBatchApi() as api:
-        outcome = batch(folder, api)
-    assert outcome.counts["missing"] == 0 and len(api.batches) == 1 and set(api.seen.values()) == {1}
+        outcome = batch(folder, api, votes="3")
+    # The second round asks again what the first left in doubt, and agrees with it.
+    assert outcome.counts["missing"] == 0 and len(api.batches) == 2 and set(api.seen.values()) == {1}
     assert grades(folder, "out") == grades(folder, "single")
 
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from coach.config import load_settings
+from coach.domain import Status, Usage
 from coach.errors import LLMUnavailable, LLMUnreadable, UsageError
 from coach.evals.cases import EvalCase
 from coach.evals.floors import FLOORS, holistic_prompt, predict_floors, read_score
-from coach.evals.measure import measure
-from coach.evals.runner import execute
+from coach.evals.measure import cost, measure
+from coach.evals.runner import Subject, execute
 from coach.evals.store import Run
+from coach.grade import Grader
+from coach.index import open_index
+from coach.judge.structured import StructuredJudge
+from coach.llm import open_llm
 from coach.prompts import Messages
 from tests import evals_kit as kit
-from tests.fakes import HashEmbedder
+from tests.fakes import HashEmbedder, ScriptedEndpoint, completion
 
+FIRST = {"variance", "frozen", "reuse"}  # the first point of every question
 PART = ["authored", "floor"]  # 12 answers and 12 that deserve nothing
 
 
@@ -146,6 +156,85 @@ def test_unreadable_and_failed_items_are_counted_and_shown(folder: Path) -> None
     assert found.metrics["grader"]["judged_points"].value == pytest.approx(0.5)
     assert found.confusion["0"]["unjudged"] == 14
     json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_an_endpoint_is_voted_on_repaired_checked_and_billed(folder: Path) -> None:
+    """The same harness, the structured judge, a scripted HTTP endpoint."""
+
+    def script(body: dict[str, Any], n: int) -> tuple[int, dict[str, str], str]:
+        text = "\n".join(m["content"] for m in body["messages"][:2])
+        if "\nPOINTS\n" not in text:
+            return 200, {}, completion("50" if kit.HOLISTIC in text else kit.NEXT)
+        answer = re.search(r"<<<\n(.*?)\n>>>", text, re.S)[1]  # type: ignore[index]
+        ids = re.findall(r"^- ([a-z]+):", text.split("\nPOINTS\n")[1].split("\nPITFALLS\n")[0], re.M)
+        about = next(q for q, points in kit.IDS.items() if ids[0] in points)
+        judged[about, answer] += 1
+        seen = judged[about, answer]
+
+        def row(i: str, status: str, quote: str) -> dict[str, object]:
+            return {"id": i, "status": status, "level": None, "quote": quote, "reason": "", "confidence": 0.9}
+
+        if "历史包袱" in answer and len(body["messages"]) == 2:
+            return 200, {}, completion("我觉得全错")  # not JSON: repaired
+        if "大概就是这样" in answer and ids[0] in FIRST:
+            said = ("partial", "missing", "covered")[(seen - 1) % 3]  # no two readings agree: abstains
+            rows = [
+                row(i, said if i in FIRST else "missing", "" if said == "missing" else answer[:5])
+                for i in ids
+            ]
+        elif "网上很多人讲过" in answer:
+            rows = [row(i, "partial" if seen == 1 else "missing", "从没说过的话") for i in ids]  # downgraded
+        else:
+            says = answer[:6] if "历史包袱" not in answer else ""
+            rows = [row(i, "covered" if says else "missing", says) for i in ids]
+        return 200, {}, completion(json.dumps({"points": rows, "pitfalls": []}))
+
+    judged: Counter[tuple[str, str]] = Counter()
+    kit.factory(folder)  # the index
+    with ScriptedEndpoint(script) as server:
+        config = load_settings(
+            {
+                "COACH_HOME": str(folder / "home"),
+                "COACH_KNOWLEDGE": str(folder / "knowledge"),
+                "COACH_LLM": "scripted",
+                "COACH_BASE_URL": server.url,
+                "COACH_PRICE_IN": "1000000",
+                "COACH_PRICE_OUT": "2000000",
+            }
+        )
+
+        def make() -> Subject:
+            llm = open_llm(config)
+            index = open_index(folder / "index", HashEmbedder())
+            return Subject(Grader(config, StructuredJudge(config, llm), index, llm), llm, HashEmbedder())
+
+        run = kit.start(folder, kit.cases(folder, suites=["authored"]), make())
+        records = execute(run, make, holistic_prompt(config)).values()
+    by_case = {r.case_id: r for r in records if r.system == "grader"}
+    found = measure(run, 0)
+    assert found.counts["errors"] == found.counts["unreadable"] == 0
+    for question, points in kit.IDS.items():
+        excellent, good, weak, wrong = (
+            by_case[f"{question}.{tier}"] for tier in ("excellent", "good", "weak", "confident-error")
+        )
+        assert {v.status for v in excellent.verdicts} == {Status.COVERED}
+        assert [v.status for v in good.verdicts] == [Status.UNJUDGED] + [Status.MISSING] * (len(points) - 1)
+        assert {v.status for v in weak.verdicts} == {v.status for v in wrong.verdicts} == {Status.MISSING}
+        # Sure: once; three readings; quote not found, so read again; repaired.
+        assert [judged[question, c.answer] for c in run.cases.cases if c.question_id == question] == [
+            1,
+            3,
+            2,
+            2,
+        ]
+    for case in run.cases.cases:
+        for v in by_case[case.id].verdicts:
+            assert v.quote is None or case.answer[v.quote.start : v.quote.end] == v.quote.text
+    assert found.metrics["grader"]["judged_points"].value == pytest.approx(25 / 28)
+    used = sum((r.usage for r in records), Usage())
+    tried_out = [c for c in server.calls if "Reply with the JSON" in c["messages"][0]["content"]]
+    assert used.calls == len(server.calls) - len(tried_out)
+    assert cost(used, config) == 12 * used.calls + 2 * 3 * used.calls
 
 
 def test_an_endpoint_that_goes_down_stops_the_run_and_the_next_call_goes_on(folder: Path) -> None:

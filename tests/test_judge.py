@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
-from coach.config import Settings
-from coach.domain import Pitfall, PitfallHit, Point, Quote, Status, Verdict
+from coach.config import Settings, load_settings
+from coach.domain import Chunk, Passage, Pitfall, PitfallHit, Point, Quote, Status, Verdict
 from coach.errors import UsageError
 from coach.judge import choose_judge, make_judge, pointwise
 from coach.judge.base import Case
@@ -17,6 +18,7 @@ from coach.judge.calibration import Calibration, Levels, load_calibration
 from coach.judge.evidence import condense, gather
 from coach.judge.pointwise import PointwiseJudge, _contradicted
 from coach.judge.structured import StructuredJudge, parse_reply
+from coach.score import score
 from tests.fakes import HashEmbedder, ScriptedLLM
 
 POINTS = (
@@ -122,6 +124,119 @@ def test_one_repair_with_the_error_then_unjudged_with_the_raw_text(settings: Set
     hopeless = StructuredJudge(settings, ScriptedLLM(lambda m: "嗯")).judge(case())
     assert {v.status for v in hopeless.verdicts} == {Status.UNJUDGED}
     assert hopeless.verdicts[0].raw == "嗯" and hopeless.usage.calls == 2
+
+
+def readings(*replies: str) -> ScriptedLLM:
+    """One reply a call, in order."""
+    left = list(replies)
+    return ScriptedLLM(lambda m: left.pop(0))
+
+
+SURE_A = row("a", quote="方差等于 d_k")
+HALF_B, NO_B = row("b", "partial", "softmax 会饱和"), row("b", "missing")
+ALL_B = row("b", quote="softmax 会饱和")
+
+
+def test_sure_findings_are_read_once(settings: Settings) -> None:
+    llm = readings(reply(SURE_A, NO_B))
+    judge = StructuredJudge(settings, llm)
+    assert judge.judge(case()).usage.calls == 1 and judge.calibration == "votes-3"
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "probability"),
+    [
+        pytest.param([HALF_B, HALF_B], Status.PARTIAL, 0.5, id="agrees"),
+        pytest.param([HALF_B, NO_B, NO_B], Status.MISSING, (0.5 + 0.1 + 0.1) / 3, id="outvoted"),
+        pytest.param([HALF_B, NO_B, HALF_B], Status.PARTIAL, (0.5 + 0.1 + 0.5) / 3, id="third decides"),
+        pytest.param([HALF_B, NO_B, ALL_B], Status.UNJUDGED, (0.5 + 0.1 + 0.9) / 3, id="no majority"),
+        pytest.param(
+            [row("b", confidence=0.5, quote="softmax 会饱和"), ALL_B], Status.COVERED, 0.7, id="unsure"
+        ),
+        pytest.param(
+            [row("b", "contradicted", "softmax 会饱和"), ALL_B, ALL_B], Status.COVERED, 0.6333, id="denied?"
+        ),
+        pytest.param([row("b", quote="没说过"), NO_B, NO_B], Status.MISSING, 0.7 / 3, id="no quote"),
+    ],
+)
+def test_what_is_in_doubt_is_voted_on(
+    settings: Settings, replies: list[dict[str, object]], status: Status, probability: float
+) -> None:
+    llm = readings(reply(SURE_A, replies[0]), *(reply(r) for r in replies[1:]))
+    judged = StructuredJudge(settings, llm).judge(case())
+    assert [v.status for v in judged.verdicts] == [Status.COVERED, status]
+    assert judged.verdicts[1].probability == pytest.approx(probability, abs=1e-3)
+    assert judged.usage.calls == len(llm.asked) == len(replies)
+    for again in llm.asked[1:]:
+        assert "softmax 会饱和" in again[1]["content"] and "- a:" not in again[1]["content"]
+    got = score(judged.verdicts)
+    assert got and (got.total == 2) == (
+        status is Status.UNJUDGED
+    )  # what nobody agrees on leaves the denominator
+
+
+def test_further_readings_see_another_order_and_then_no_notes(settings: Settings) -> None:
+    half_a = row("a", "partial", "方差等于 d_k")
+    note = Chunk(
+        id="n", file="n.md", first_line=1, last_line=2, heading="h", text="笔记里的话", content_hash="0"
+    )
+    shown = dataclasses.replace(case(), passages=(Passage(chunk=note, score=1.0),))
+    llm = readings(reply(half_a, HALF_B), reply(NO_B, row("a", "missing")), reply(half_a, HALF_B))
+    StructuredJudge(settings, llm).judge(shown)
+    first, second, third = (m[1]["content"] for m in llm.asked)
+    assert first.index("- a:") < first.index("- b:") and third.index("- a:") < third.index("- b:")
+    assert second.index("- b:") < second.index("- a:")
+    assert ["笔记里的话" in text for text in (first, second, third)] == [True, True, False]
+
+
+def test_one_reading_alone_holds_no_misconception_against_anyone(settings: Settings) -> None:
+    says, denies = row("x", quote="softmax 会饱和"), row("x", "missing")
+    first = reply(SURE_A, NO_B, pitfalls=(says,))
+    for later, held in (([denies, denies], False), ([denies, says], True), ([says], True)):
+        llm = readings(first, *(reply(pitfalls=(r,)) for r in later))
+        judged = StructuredJudge(settings, llm).judge(case())
+        assert bool(judged.pitfalls) == held and judged.usage.calls == 1 + len(later)
+
+
+def test_a_criterion_without_a_majority_gets_the_median_level(settings: Settings) -> None:
+    levels = Point(
+        id="b", criterion="讲清取舍", weight=1, levels={0: "没有", 1: "提到", 2: "比较", 3: "有数字"}
+    )
+    shown = dataclasses.replace(case(pitfalls=()), points=(levels,))
+
+    def at(level: int) -> str:
+        return reply(row("b", "partial", "softmax 会饱和", level=level))
+
+    judged = StructuredJudge(settings, readings(at(1), at(2), at(2))).judge(shown)
+    assert judged.verdicts[0].level == 2
+    judged = StructuredJudge(settings, readings(at(1), at(0), at(2))).judge(shown)
+    assert judged.verdicts[0].level == 1 and judged.verdicts[0].status is Status.PARTIAL
+
+
+def test_an_unreadable_further_reading_is_no_vote(settings: Settings) -> None:
+    llm = readings(reply(SURE_A, HALF_B), "嗯", "嗯", reply(HALF_B))
+    judged = StructuredJudge(settings, llm).judge(case())
+    assert judged.verdicts[1].status is Status.PARTIAL and judged.usage.calls == 4  # one repair among them
+
+
+def test_a_further_reading_may_speak_of_what_was_settled_but_not_of_what_is_not_there(
+    settings: Settings,
+) -> None:
+    llm = readings(reply(SURE_A, HALF_B), reply(row("a", "missing"), HALF_B))
+    judged = StructuredJudge(settings, llm).judge(case())
+    assert judged.verdicts[0].status is Status.COVERED and judged.usage.calls == 2
+    llm = readings(reply(SURE_A, HALF_B), reply(row("zz"), HALF_B), reply(HALF_B))
+    StructuredJudge(settings, llm).judge(case())
+    assert "unknown ids: zz" in llm.asked[2][-1]["content"]
+
+
+def test_votes_can_be_turned_off_and_must_be_odd(tmp_path: Path) -> None:
+    env = {"COACH_HOME": str(tmp_path)}
+    judge = StructuredJudge(load_settings({**env, "COACH_VOTES": "1"}), ScriptedLLM(lambda m: GOOD))
+    assert judge.judge(case()).usage.calls == 1 and judge.calibration == "none"
+    for wrong in ("2", "0", "many"):
+        with pytest.raises(UsageError, match="COACH_VOTES"):
+            load_settings({**env, "COACH_VOTES": wrong})
 
 
 def test_the_answer_cannot_close_its_own_delimiters(settings: Settings) -> None:

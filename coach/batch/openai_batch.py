@@ -2,7 +2,7 @@
 
 Grading runs against a *replay*: a request whose reply is known gets it, any other is written down and the row waits.
 What was written down is submitted as one file; when its replies are in, grading runs again. A structured row needs
-one round, one more when its reply had to be repaired. Replies are kept in SQLite, so a killed run never pays twice.
+one round, one more for every further reading of what was in doubt and for every reply that had to be repaired. Replies are kept in SQLite, so a killed run never pays twice.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Structured judge for strong endpoints: one call for all points, JSON by schema, quotes checked by code.
 
 A reply that cannot be read gets one repair attempt that carries the error; after that every point is `unjudged`
-with the raw text kept. A verdict whose quote is not in the answer is downgraded, whatever the model says.
+with the raw text kept. A verdict whose quote is not in the answer is downgraded, whatever the model says. Findings that
+are likely to differ from one reading to the next are read again and voted on: `coach.judge.votes`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coach.config import Settings
 from coach.domain import Pitfall, PitfallHit, Point, Quote, Status, Usage, Verdict
 from coach.judge.base import Case, Judgement, OnVerdict
+from coach.judge.votes import ballot, decide, doubtful, held, settled
 from coach.llm import LLM
 from coach.prompts import load_prompt
 from coach.text import locate, neutralise
@@ -69,8 +72,17 @@ def _schema() -> dict[str, Any]:
     }
 
 
-def parse_reply(text: str, point_ids: list[str], pitfall_ids: list[str]) -> _Reply:
-    """ValueError with a message that a model can act on. Takes the last JSON object that has `points`."""
+def parse_reply(
+    text: str,
+    point_ids: list[str],
+    pitfall_ids: list[str],
+    known_points: list[str] | None = None,
+    known_pitfalls: list[str] | None = None,
+) -> _Reply:
+    """ValueError with a message that a model can act on. Takes the last JSON object that has `points`.
+
+    Every point asked for must be there; `known_…`: ids that may be there besides those asked for.
+    """
     text = re.sub(r"<think>.*?</think>", "", text, flags=re.S)
     decoder = json.JSONDecoder()
     found: dict[str, Any] | None = None
@@ -91,30 +103,39 @@ def parse_reply(text: str, point_ids: list[str], pitfall_ids: list[str]) -> _Rep
     except ValidationError as e:
         first = e.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from e
-    for what, rows, wanted in (
-        ("points", reply.points, point_ids),
-        ("pitfalls", reply.pitfalls, pitfall_ids),
+    for what, rows, wanted, known in (
+        ("points", reply.points, point_ids, known_points or point_ids),
+        ("pitfalls", reply.pitfalls, pitfall_ids, known_pitfalls or pitfall_ids),
     ):
         ids = [r.id for r in rows]
         if len(set(ids)) != len(ids):
             raise ValueError(f"`{what}` names an id twice")
         if what == "points" and set(wanted) - set(ids):
             raise ValueError(f"`points` lacks: {', '.join(sorted(set(wanted) - set(ids)))}")
-        if set(ids) - set(wanted):
-            raise ValueError(f"`{what}` has unknown ids: {', '.join(sorted(set(ids) - set(wanted)))}")
+        if unknown := set(ids) - set(known):
+            raise ValueError(f"`{what}` has unknown ids: {', '.join(sorted(unknown))}")
     return reply
+
+
+@dataclass(slots=True)
+class _Votes:
+    """The readings so far of every point and pitfall, by id."""
+
+    points: dict[str, list[Verdict]]
+    pitfalls: dict[str, list[PitfallHit | None]]
 
 
 class StructuredJudge:
     name = "structured"
-    calibration = "none"
 
     def __init__(self, settings: Settings, llm: LLM) -> None:
         self._llm = llm
+        self._votes = settings.votes
         self._prompt = load_prompt(settings.prompts, "judge-structured")
         self._repair = load_prompt(settings.prompts, "repair-json")
         self.model = llm.name
         self.prompts = {p.name: p.content_hash for p in (self._prompt, self._repair)}
+        self.calibration = f"votes-{self._votes}" if self._votes > 1 else "none"
 
     def prepare(self, question: str) -> None:
         pass
@@ -124,29 +145,36 @@ class StructuredJudge:
         if reply is None:
             verdicts = [_unjudged(p, error, raw) for p in case.points]
             return Judgement(tuple(verdicts), (), usage)
-        rows = {r.id: r for r in reply.points}
+        votes = _Votes({p.id: [] for p in case.points}, {p.id: [] for p in case.pitfalls})
+        again = _count(votes, reply, case)
+        for n in range(2, self._votes + 1):
+            again = _still_open(votes, again, self._votes)
+            if not again:
+                break
+            reply, _, more, _ = self._ask(_reading(case, again, n), known=case)
+            usage += more
+            if reply is not None:
+                _count(votes, reply, case)
         verdicts = []
         for point in case.points:
-            verdicts.append(_verdict(point, rows[point.id], case))
+            verdicts.append(decide(votes.points[point.id]))
             if on_verdict:
                 on_verdict(verdicts[-1], len(verdicts), len(case.points))
-        pitfalls = {p.id: p for p in case.pitfalls}
-        hits = [hit for row in reply.pitfalls if (hit := _hit(pitfalls[row.id], row, case))]
+        hits = [hit for p in case.pitfalls if (hit := held(votes.pitfalls[p.id]))]
         return Judgement(tuple(verdicts), tuple(hits), usage)
 
-    def _ask(self, case: Case) -> tuple[_Reply | None, str, Usage, str]:
+    def _ask(self, case: Case, known: Case | None = None) -> tuple[_Reply | None, str, Usage, str]:
+        """`known`: a reply may also speak of what else this case holds; it is not counted."""
         schema = _schema()
         messages = self._prompt.fill(
             question=neutralise(case.question),
             answer=neutralise(case.judged.strip()),
-            points="\n".join(_describe(p) for p in case.points),
+            points="\n".join(_describe(p) for p in case.points) or "(none)",
             pitfalls="\n".join(f"- {p.id}: {p.claim}" for p in case.pitfalls) or "(none)",
             passages="\n\n".join(neutralise(p.chunk.text[:_PASSAGE_CHARS]) for p in case.passages[:4])
             or "(none)",
             schema=json.dumps(schema, ensure_ascii=False),
         )
-        point_ids = [p.id for p in case.points]
-        pitfall_ids = [p.id for p in case.pitfalls]
         usage = Usage()
         raw, error = "", ""
         for _ in range(2):
@@ -154,11 +182,63 @@ class StructuredJudge:
             usage += reply.usage
             raw = reply.text
             try:
-                return parse_reply(raw, point_ids, pitfall_ids), raw, usage, ""
+                return _asked(parse_reply(raw, *_ids(case), *_ids(known or case)), case), raw, usage, ""
             except ValueError as e:
                 error = "the reply was cut off" if reply.finish_reason == "length" else str(e)
                 messages = [*messages, {"role": "assistant", "content": raw}, *self._repair.fill(error=error)]
         return None, raw, usage, error
+
+
+def _ids(case: Case) -> tuple[list[str], list[str]]:
+    return [p.id for p in case.points], [p.id for p in case.pitfalls]
+
+
+def _asked(reply: _Reply, case: Case) -> _Reply:
+    """The reply without what was not asked."""
+    points, pitfalls = _ids(case)
+    return _Reply(
+        points=[r for r in reply.points if r.id in points],
+        pitfalls=[r for r in reply.pitfalls if r.id in pitfalls],
+    )
+
+
+def _count(votes: _Votes, reply: _Reply, case: Case) -> set[str]:
+    """Add a reading; returns the ids of the points and pitfalls that it leaves in doubt.
+
+    An asserted misconception always is: it costs points, so one reading is not enough for it.
+    """
+    points, pitfalls = {p.id: p for p in case.points}, {p.id: p for p in case.pitfalls}
+    unsure = set()
+    for row in reply.points:
+        verdict = _verdict(points[row.id], row, case)
+        votes.points[row.id].append(verdict)
+        unquoted = verdict.quote is None and row.status != "missing"
+        if unquoted or doubtful(verdict, row.confidence):
+            unsure.add(row.id)
+    for row in reply.pitfalls:
+        hit = _hit(pitfalls[row.id], row, case)
+        votes.pitfalls[row.id].append(hit)
+        if hit:
+            unsure.add(row.id)
+    return unsure
+
+
+def _still_open(votes: _Votes, ids: set[str], of: int) -> set[str]:
+    ballots: dict[str, list[object]] = {i: [ballot(v) for v in votes.points.get(i, [])] for i in ids}
+    for i in ids & votes.pitfalls.keys():
+        ballots[i] = [hit is not None for hit in votes.pitfalls[i]]
+    return {i for i in ids if not settled(ballots[i], of)}
+
+
+def _reading(case: Case, ids: set[str], n: int) -> Case:
+    """Only what is in doubt: in reversed order at every even reading, without the notes from the third on."""
+    step = -1 if n % 2 == 0 else 1
+    return replace(
+        case,
+        points=tuple(p for p in case.points if p.id in ids)[::step],
+        pitfalls=tuple(p for p in case.pitfalls if p.id in ids)[::step],
+        passages=case.passages if n == 2 else (),
+    )
 
 
 def _describe(point: Point) -> str:
