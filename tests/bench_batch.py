@@ -122,7 +122,12 @@ def throughput(rows: int, jobs: int, latency: float, profile: bool = False) -> N
     server, port = _endpoint(latency)
     try:
         settings = load_settings(
-            {**os.environ, "COACH_LLM": "scripted", "COACH_BASE_URL": f"http://127.0.0.1:{port}"}
+            {
+                **os.environ,
+                "COACH_LLM": "scripted",
+                "COACH_BASE_URL": f"http://127.0.0.1:{port}",
+                "COACH_VOTES": "1",  # rates are of one call a row
+            }
         )
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -172,7 +177,12 @@ def scaling(rows: int, jobs: int, latency: float) -> None:
     rates: list[float] = []
     try:
         settings = load_settings(
-            {**os.environ, "COACH_LLM": "scripted", "COACH_BASE_URL": f"http://127.0.0.1:{port}"}
+            {
+                **os.environ,
+                "COACH_LLM": "scripted",
+                "COACH_BASE_URL": f"http://127.0.0.1:{port}",
+                "COACH_VOTES": "1",  # rates are of one call a row
+            }
         )
         bank = wiring.bank(settings)
         with tempfile.TemporaryDirectory() as name, cluster("local", 2):

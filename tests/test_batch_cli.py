@@ -70,6 +70,9 @@ def test_grade_resume_and_compare(home: Path, endpoint: FaultyEndpoint, tmp_path
         dry.returncode == 0 and (found["rows"], found["to_grade"]) == (7, 6) and not (tmp_path / "o").exists()
     )
     assert found["estimate"]["calls"] == 6 and found["estimate"]["prompt_tokens"] > 1000
+    assert found["estimate"]["readings"] == 3
+    said = batch(home, endpoint.url, str(rows), "-o", str(tmp_path / "o"), "--dry-run").stdout
+    assert "read again, up to 3 times" in said
     first = batch(home, endpoint.url, str(rows), "-o", str(tmp_path / "o"))
     assert first.returncode == 3 and "6 graded" in first.stdout and "not JSON" in first.stderr, first.stderr
     again = batch(home, endpoint.url, str(rows), "-o", str(tmp_path / "o"), "--json")

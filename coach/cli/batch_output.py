@@ -98,6 +98,10 @@ def dry_run(
         "prompt_tokens": estimate.usage.prompt_tokens,
         "completion_tokens": estimate.usage.completion_tokens,
         "seconds": estimate.seconds,
+        # What is in doubt is read again: not known before the first reading, so at most so often what was weighed.
+        "readings": config.votes
+        if ready.fingerprint.judge == "structured" and estimate.seconds is None
+        else 1,
         "cost": cost,
     }
     if as_json:
@@ -113,6 +117,11 @@ def dry_run(
     out.print(
         f"about {e['calls']:,} calls, {e['prompt_tokens']:,} tokens in, {e['completion_tokens']:,} out (from {e['sampled_rows']} rows)"
     )
+    if e["readings"] > 1:
+        out.print(
+            f"what is in doubt is read again, up to {e['readings']} times in all: "
+            "--sample 3 measures it, COACH_VOTES=1 does without"
+        )
     out.print(
         "cost: "
         + (f"about {cost:.4f}" if cost is not None else "unknown; set COACH_PRICE_IN and COACH_PRICE_OUT")
