@@ -5,7 +5,7 @@ OPENAI_BASE_URL and OPENAI_API_KEY when COACH_LLM is set — COACH_MODEL_FILE (a
 COACH_RERANKER (a cross-encoder for the best passages, none by default), COACH_CHROMA_URL (a Chroma server that holds the
 index, instead of COACH_HOME), COACH_TIMEOUT (seconds a request may take), COACH_PRICE_IN / COACH_PRICE_OUT (currency
 units per million tokens), COACH_LANG (zh or en: what the coach speaks), COACH_VOTES (how often at most a structured judge
-reads a finding it is unsure of: an odd number, 3 by default, 1 for never again).
+reads a finding it is unsure of: 3 by default, or 1).
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def _votes(text: str) -> int:
     >>> _votes("3")
     3
     """
-    if text not in ("1", "3", "5", "7", "9"):
+    if text not in ("1", "3"):  # a fifth reading would repeat the third, word for word
         raise UsageError(
-            f"COACH_VOTES={text!r} is no odd number up to 9",
+            f"COACH_VOTES={text!r} is neither 1 nor 3",
             "set 1 for one reading, 3 for up to three where the judge is unsure",
         )
     return int(text)

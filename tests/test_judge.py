@@ -230,11 +230,11 @@ def test_a_further_reading_may_speak_of_what_was_settled_but_not_of_what_is_not_
     assert "unknown ids: zz" in llm.asked[2][-1]["content"]
 
 
-def test_votes_can_be_turned_off_and_must_be_odd(tmp_path: Path) -> None:
+def test_votes_can_be_turned_off_and_nothing_else(tmp_path: Path) -> None:
     env = {"COACH_HOME": str(tmp_path)}
     judge = StructuredJudge(load_settings({**env, "COACH_VOTES": "1"}), ScriptedLLM(lambda m: GOOD))
     assert judge.judge(case()).usage.calls == 1 and judge.calibration == "none"
-    for wrong in ("2", "0", "many"):
+    for wrong in ("2", "0", "5", "many"):
         with pytest.raises(UsageError, match="COACH_VOTES"):
             load_settings({**env, "COACH_VOTES": wrong})
 

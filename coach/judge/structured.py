@@ -231,8 +231,8 @@ def _still_open(votes: _Votes, ids: set[str], of: int) -> set[str]:
 
 
 def _reading(case: Case, ids: set[str], n: int) -> Case:
-    """Only what is in doubt: in reversed order at every even reading, without the notes from the third on."""
-    step = -1 if n % 2 == 0 else 1
+    """Only what is in doubt: the second time in reversed order, the third time without the notes."""
+    step = -1 if n == 2 else 1
     return replace(
         case,
         points=tuple(p for p in case.points if p.id in ids)[::step],
